@@ -1,0 +1,59 @@
+"""What a sequence model is, and the named places inside it.
+
+Shapes: B batch, T positions, D width, H heads, K head width, V vocabulary.
+"""
+
+from typing import Any
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+
+class Site(nn.Identity):
+    """A named activation: an identity module, so that any PyTorch forward hook records or replaces what passes.
+
+    Sites mean the same in every architecture:
+
+    ============================ ============= ====================================================
+    site                         shape         holds
+    ============================ ============= ====================================================
+    ``embed``                    B T D         input of the first block
+    ``blocks.{l}.in``            B T D         residual stream entering block l
+    ``blocks.{l}.mixer.heads``   B T H K       output of each head before the output projection
+    ``blocks.{l}.mixer``         B T D         what the token mixer adds to the residual stream
+    ``blocks.{l}.mid``           B T D         residual stream between mixer and MLP
+    ``blocks.{l}.mlp``           B T D         what the MLP adds to the residual stream
+    ``blocks.{l}.out``           B T D         residual stream leaving block l
+    ``final``                    B T D         after the last norm, before the unembedding
+    ============================ ============= ====================================================
+    """
+
+
+class SequenceModel(nn.Module):
+    """A model from tokens to next-token logits.
+
+    `forward` is the parallel form. A model that also has a recurrent form overrides `init_state` and `step`; feeding
+    tokens one by one then gives the logits of `forward`.
+    """
+
+    vocab_size: int
+
+    def forward(self, tokens: Int[Tensor, "B T"]) -> Float[Tensor, "B T V"]:
+        """Logits of the token after each position."""
+        raise NotImplementedError
+
+    def init_state(self, batch_size: int) -> Any:
+        """The state before the first token."""
+        raise NotImplementedError(f"{type(self).__name__} has no recurrent form")
+
+    def step(self, tokens: Int[Tensor, " B"], state: Any) -> tuple[Float[Tensor, "B V"], Any]:
+        """Logits after one more token per sequence, and the new state."""
+        raise NotImplementedError(f"{type(self).__name__} has no recurrent form")
+
+    def sites(self) -> dict[str, Site]:
+        """The activation sites of this model by name, outermost first."""
+        return {getattr(m, "site_name", name): m for name, m in self.named_modules() if isinstance(m, Site)}
+
+    def undecayed(self) -> set[str]:
+        """Names of the parameters that weight decay must leave alone: by default all vectors (norms, biases)."""
+        return {name for name, p in self.named_parameters() if p.ndim < 2}
