@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     import xarray as xr
 
-    from elegans.stats import Verdict
-
 Scale = Literal["smoke", "laptop", "paper"]
 SCALES: tuple[Scale, ...] = typing.get_args(Scale)
 
@@ -297,13 +295,13 @@ class Bars(Figure):
 
 @dataclass(frozen=True, kw_only=True)
 class Heatmap(Figure):
-    """A matrix over `x` and `y` (mean over seeds), one panel per `facet`; `slider` names a dimension to step through."""
+    """A matrix over `x` and `y` (mean over seeds), a panel per `facet`; `slider` names a dimension to step through."""
 
     y: str
     slider: str = ""
 
 
-class MissingResults(LookupError):
+class MissingResults(LookupError):  # noqa: N818 (it says what is wrong better than an Error suffix)
     """An arm has no complete results; the message says why."""
 
 
@@ -322,13 +320,18 @@ class Results(Mapping[str, "xr.Dataset"]):
             return self._datasets[arm]
         raise MissingResults(self.missing.get(arm, f"arm {arm!r} was not run"))
 
+    def __contains__(self, arm: object) -> bool:
+        return arm in self._datasets
+
     def __iter__(self) -> typing.Iterator[str]:
         return iter(self._datasets)
 
     def __len__(self) -> int:
         return len(self._datasets)
 
-    def over(self, arms: Mapping[str, str] | Sequence[str], metric: Callable[[xr.Dataset], xr.DataArray]) -> xr.DataArray:
+    def over(
+        self, arms: Mapping[str, str] | Sequence[str], metric: Callable[[xr.Dataset], xr.DataArray]
+    ) -> xr.DataArray:
         """`metric` of several arms along a new dimension ``arm``; a mapping gives arms their labels in a figure."""
         import xarray as xr
 
@@ -371,9 +374,3 @@ class Study:
             if claim.name == name:
                 return claim
         raise unknown("claim", name, [c.name for c in self.claims])
-
-    def judge(self, results: Results) -> list[Verdict]:
-        """The verdict of every claim, in order, family-wise over this study (see `elegans.stats.decide`)."""
-        from elegans.stats import decide, weigh
-
-        return decide([weigh(claim, results) for claim in self.claims])

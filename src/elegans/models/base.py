@@ -26,14 +26,28 @@ class Site(nn.Identity):
     ``blocks.{l}.out``           B T D         residual stream leaving block l
     ``final``                    B T D         after the last norm, before the unembedding
     ============================ ============= ====================================================
+
+    In `SequenceModel.step` they see the one new position: T is 1.
     """
+
+
+class Sites(nn.ModuleDict):
+    """The sites of one module, by the last part of their name.
+
+    The attribute that holds this container does not count for the name: ``blocks.0.at["mid"]`` is the site
+    ``blocks.0.mid``. So a site may share its name with a module (``mixer``) or a keyword (``in``).
+    """
+
+    def __init__(self, *names: str) -> None:
+        super().__init__({name: Site() for name in names})
 
 
 class SequenceModel(nn.Module):
     """A model from tokens to next-token logits.
 
     `forward` is the parallel form. A model that also has a recurrent form overrides `init_state` and `step`; feeding
-    tokens one by one then gives the logits of `forward`.
+    tokens one by one then gives the logits of `forward`. A state is never changed in place, so one prefix can be
+    continued in several ways.
     """
 
     vocab_size: int
@@ -50,10 +64,30 @@ class SequenceModel(nn.Module):
         """Logits after one more token per sequence, and the new state."""
         raise NotImplementedError(f"{type(self).__name__} has no recurrent form")
 
+    def input_embeddings(self) -> Float[Tensor, "V D"]:
+        """The table that turns tokens into vectors."""
+        raise NotImplementedError(f"{type(self).__name__} has no embedding table")
+
+    def effective_weights(self) -> Float[Tensor, "V V"]:
+        """The matrix w(x, y) by which token x speaks for y as the next token, in models where one exists."""
+        raise NotImplementedError(f"{type(self).__name__} has no effective weight matrix")
+
     def sites(self) -> dict[str, Site]:
         """The activation sites of this model by name, outermost first."""
-        return {getattr(m, "site_name", name): m for name, m in self.named_modules() if isinstance(m, Site)}
+        found = {}
+        for path, module in self.named_modules():
+            if isinstance(module, Sites):
+                owner = path.rpartition(".")[0]
+                found |= {f"{owner}.{name}" if owner else name: site for name, site in module.items()}
+        return found
 
     def undecayed(self) -> set[str]:
         """Names of the parameters that weight decay must leave alone: by default all vectors (norms, biases)."""
         return {name for name, p in self.named_parameters() if p.ndim < 2}
+
+
+def require_positive(**sizes: int) -> None:
+    """Raise `ValueError` for a size below 1."""
+    for name, value in sizes.items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")

@@ -11,7 +11,7 @@ import json
 import numpy as np
 import torch
 
-Part = str | int
+Part = str | int | np.integer
 
 
 def _digest(address: tuple[Part, ...]) -> bytes:

@@ -3,14 +3,15 @@
 Shapes: B batch, T positions, N items of a finite split.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn.functional import cross_entropy
 
 from elegans.ops.rng import numpy_rng
 
@@ -26,7 +27,7 @@ class Batch:
     """Sequences and what a model should say at each position.
 
     `tokens` [B, T] are the inputs; `targets` [B, T] holds at position t the token that should follow, or `IGNORE`.
-    Answers are part of `tokens` (teacher forcing), so the answer's k-th token is predicted from the true ones before it.
+    Answers are part of `tokens` (teacher forcing), so an answer's k-th token is predicted from the true ones before.
     """
 
     tokens: Int[Tensor, "*members B T"]
@@ -71,6 +72,11 @@ def facts(prompts: Int[Tensor, "N P"], answers: Int[Tensor, "N A"]) -> Batch:
     return Batch(tokens, targets)
 
 
+def join(*batches: Batch) -> Batch:
+    """The items of several batches of one length, in order."""
+    return Batch(torch.cat([b.tokens for b in batches]), torch.cat([b.targets for b in batches]))
+
+
 class FiniteTask:
     """A task whose splits are finite lists of items; batches draw from a split uniformly with replacement."""
 
@@ -90,6 +96,8 @@ class FiniteTask:
     def batch(self, split: str, size: int, *, step: int = 0, seed: int = 0) -> Batch:
         """`size` items drawn uniformly with replacement; batch `step` of stream `seed`."""
         items = self.dataset(split)
+        if not len(items):
+            raise ValueError(f"split {split!r} is empty, no batch can be drawn from it")
         index = numpy_rng("batch", split, seed, step).integers(0, len(items), size)
         return items.take(torch.from_numpy(index))
 
@@ -97,7 +105,8 @@ class FiniteTask:
         """`nll` and `accuracy` of every item of a split, with the levels of a guess as attributes."""
         import xarray as xr
 
-        scores = score(model, self.dataset(split))
+        device = next((p.device for p in model.parameters()), "cpu")
+        scores = score(model, self.dataset(split).to(device))
         return xr.Dataset(
             {name: ("item", value.cpu().numpy()) for name, value in scores.items()},
             attrs={f"chance_{name}": level for name, level in self.chance(split).items()},
@@ -110,17 +119,31 @@ class FiniteTask:
 
 def token_nll(logits: Float[Tensor, "*B T V"], targets: Int[Tensor, "*B T"]) -> Float[Tensor, "*B T"]:
     """Negative log-likelihood in nats of each scored target, 0 where the target is `IGNORE`."""
-    flat = F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORE, reduction="none")
+    flat = cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORE, reduction="none")
     return flat.view(targets.shape)
+
+
+@contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """No gradients and no dropout inside; every module's mode is restored afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.train(modes[0][1])
+        for module, training in modes:
+            module.training = training
 
 
 def score(model: torch.nn.Module, batch: Batch) -> dict[str, Float[Tensor, "*B"]]:
     """Per item: `nll` (nats, summed over the answer's tokens) and `accuracy` (1 if every answer token is the argmax).
 
     An answer whose every token is the argmax given the true tokens before it is exactly what greedy decoding produces,
-    so `accuracy` is exact match without generating.
+    so `accuracy` is exact match without generating. Dropout is off while scoring.
     """
-    with torch.inference_mode():
+    with evaluating(model):
         logits = model(batch.tokens)
         scored = batch.targets != IGNORE
         right = (logits.argmax(-1) == batch.targets) | ~scored

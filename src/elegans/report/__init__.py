@@ -1,0 +1,1 @@
+"""Show verdicts and figures from stored results: terminal, Markdown, JSON and an offline site. Nothing here trains."""

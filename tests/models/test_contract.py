@@ -1,0 +1,144 @@
+"""What every model of the zoo keeps: one test over the registry."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.func import functional_call, stack_module_state, vmap
+from torch.nn.functional import cross_entropy
+
+from elegans import build
+from elegans.models import CATALOG
+
+ZOO = {
+    "gpt": ("gpt", {"width": 16}),
+    "gpt-rotary": ("gpt", {"width": 16, "positions": "rotary", "tied": False, "depth": 3}),
+    "gpt-none": ("gpt", {"width": 16, "positions": "none", "heads": 1, "depth": 1}),
+    "bilinear": ("bilinear", {"width": 8, "init_std": 0.5}),
+    "bilinear-symmetric": ("bilinear", {"width": 8, "init_std": 0.5, "symmetric": True}),
+    "one-layer": ("one-layer", {}),
+    "one-layer-symmetric": ("one-layer", {"symmetric": True}),
+}
+VOCAB = 7
+zoo = pytest.mark.parametrize("name", ZOO)
+
+
+def make(name, seed=0):
+    kind, config = ZOO[name]
+    model = build(kind, vocab=VOCAB, seed=seed, **config)
+    if kind == "one-layer":  # the start is zero; a test needs weights that matter
+        generator = torch.Generator().manual_seed(seed)
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, generator=generator)
+    return model
+
+
+def sequences(*shape, seed=0):
+    return torch.randint(0, VOCAB, shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_the_zoo_is_complete():
+    assert {kind for kind, _ in ZOO.values()} == set(CATALOG)
+
+
+@zoo
+@settings(max_examples=15, deadline=None)
+@given(length=st.integers(1, 12), batch=st.integers(1, 3), seed=st.integers(0, 5))
+def test_steps_give_the_logits_of_the_full_pass(name, length, batch, seed):
+    model = make(name, seed).double()
+    tokens = sequences(batch, length, seed=seed)
+    state = model.init_state(batch)
+    for place, column in enumerate(tokens.unbind(1)):
+        logits, state = model.step(column, state)
+        torch.testing.assert_close(logits, model(tokens[:, : place + 1])[:, -1])
+        torch.testing.assert_close(logits, model(tokens)[:, place])
+
+
+@zoo
+def test_a_state_can_be_continued_twice(name):
+    model = make(name)
+    _, state = model.step(torch.tensor([1]), model.init_state(1))
+    once, _ = model.step(torch.tensor([2]), state)
+    model.step(torch.tensor([3]), state)
+    again, _ = model.step(torch.tensor([2]), state)
+    assert torch.equal(once, again)
+
+
+@zoo
+def test_later_tokens_change_nothing(name):
+    model = make(name).double()
+    one, other = sequences(4, 9), sequences(4, 9, seed=1)
+    mixed = torch.cat([one[:, :5], other[:, 5:]], dim=1)
+    torch.testing.assert_close(model(one)[:, :5], model(mixed)[:, :5])
+    assert model(one).shape == (4, 9, VOCAB) and model.vocab_size == VOCAB
+
+
+@zoo
+def test_seeds_decide_the_weights_and_no_global_generator_is_used(name):
+    kind, config = ZOO[name]
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    one = build(kind, vocab=VOCAB, seed=3, **config)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    same, other = (build(kind, vocab=VOCAB, seed=seed, **config).state_dict() for seed in (3, 4))
+    for key, value in one.state_dict().items():
+        assert torch.equal(value, same[key])
+        assert torch.isfinite(value).all()
+        if kind != "one-layer" and value.ndim > 1:
+            assert not torch.equal(value, other[key])
+
+
+@zoo
+def test_every_parameter_gets_a_gradient(name):
+    model = make(name)
+    tokens = sequences(8, 6)
+    cross_entropy(model(tokens).flatten(0, 1), sequences(8, 6, seed=1).flatten()).backward()
+    for key, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, key
+
+
+@zoo
+def test_every_site_reaches_the_logits(name):
+    model = make(name)
+    tokens = sequences(2, 5)
+    plain = model(tokens)
+    for path, site in model.sites().items():
+        seen = []
+
+        def replace(module, inputs, output, seen=seen):
+            seen.append(output)
+            return output + torch.arange(output.shape[-1])
+
+        handle = site.register_forward_hook(replace)
+        changed = model(tokens)
+        handle.remove()
+        assert len(seen) == 1 and seen[0].shape[:2] == (2, 5), path
+        assert not torch.allclose(changed, plain), path
+    torch.testing.assert_close(model(tokens), plain)
+
+
+@zoo
+def test_weight_decay_groups_name_parameters(name):
+    model = make(name)
+    assert model.undecayed() <= {key for key, _ in model.named_parameters()}
+
+
+@zoo
+def test_stacked_seeds_give_the_outputs_and_gradients_of_each(name):
+    members = [make(name, seed) for seed in range(3)]
+    parameters, buffers = stack_module_state(members)
+    tokens, targets = sequences(3, 4, 6), sequences(3, 4, 6, seed=1)
+
+    def loss(p, b, x, y):
+        logits = functional_call(members[0], (p, b), (x,))
+        return cross_entropy(logits.flatten(0, 1), y.flatten())
+
+    losses = vmap(loss)(parameters, buffers, tokens, targets)
+    losses.sum().backward()
+    for i, member in enumerate(members):
+        alone = cross_entropy(member(tokens[i]).flatten(0, 1), targets[i].flatten())
+        alone.backward()
+        torch.testing.assert_close(losses[i], alone)
+        for key, parameter in member.named_parameters():
+            torch.testing.assert_close(parameters[key].grad[i], parameter.grad, rtol=1e-4, atol=1e-6)
