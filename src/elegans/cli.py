@@ -407,11 +407,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except TyperException as error:
         status = _fail(error.format_message() if hasattr(error, "format_message") else str(error))  # pyright: ignore
     except (KeyboardInterrupt, typer.Abort):
-        print("elegans: interrupted; what is finished is kept, the same command goes on", file=sys.stderr)
         status = 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
+    if status == 130:
+        print("elegans: interrupted; what is finished is kept, the same command goes on", file=sys.stderr)
     sys.exit(status if isinstance(status, int) else 0)
 
 

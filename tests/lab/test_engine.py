@@ -86,6 +86,15 @@ def test_a_failure_is_recorded_with_its_reason_and_the_others_go_on(lab):
     assert "no luck" in verdict.reason
 
 
+def test_results_of_changed_code_are_not_used_and_that_is_said(lab, monkeypatch):
+    lab(toys.STUDY)
+    monkeypatch.setattr("elegans.lab.plan.revision", lambda experiment, names: "another revision")
+    missing = collect(make_plan(toys.STUDY, Request(seeds=2)), lab.store).missing
+    assert missing["a"] == "arm 'a' seed 0 was run, but its code has changed since: run it again"
+    _, _, trained = lab(toys.STUDY)
+    assert len(trained) == 6
+
+
 def test_arms_in_a_circle_are_refused():
     with pytest.raises(UsageError, match="circle"):
         make_plan(toys.CIRCULAR, Request())

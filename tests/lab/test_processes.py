@@ -25,11 +25,7 @@ def result_files(home, study=toys.STUDY):
 
 def training_started(home, process, known=()):
     """Wait until some job writes metrics that were not there before."""
-    metrics = home / "metrics"
-    while process.poll() is None:
-        found = {(p.name, p.stat().st_size) for p in metrics.glob("*.jsonl")} if metrics.exists() else set()
-        if found - set(known):
-            return
+    while process.poll() is None and not sizes(home) - set(known):
         time.sleep(0.02)
 
 
@@ -40,41 +36,41 @@ def test_killed_at_20_random_moments_the_study_ends_bit_identical(elegans, tmp_p
     rng = random.Random(0)
     killed = []
     while len(killed) < 20:
+        known = sizes(disturbed)
         process = elegans("run", "toys:STUDY", "--workers", "2", "--json", home=disturbed, TOY_PAUSE="0.1")
-        known = {(p.name, p.stat().st_size) for p in (disturbed / "metrics").glob("*.jsonl")}
         if rng.random() < 0.8:
             training_started(disturbed, process, known)
             time.sleep(rng.uniform(0, 0.5))
         else:
             time.sleep(rng.uniform(0, 2))
-        parent = psutil.Process(process.pid)
-        workers = [p for p in parent.children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
-        who = rng.choice(["worker", "parent", "both"])
-        victims = {"worker": workers[:1], "parent": [parent], "both": [parent, *workers]}[who]
-        if process.poll() is not None or not victims:
-            process.kill()
-            process.wait()
-            assert len(killed) > 3, "the study ended before it could be killed"
-            break_if_done(disturbed)
+        if process.poll() is not None:
+            forget_two_records(disturbed)
             continue
-        for victim in victims:
-            victim.send_signal(signal.SIGKILL)
-        killed.append(who)
+        workers = [p for p in psutil.Process(process.pid).children() if "spawn_main" in " ".join(p.cmdline())]
+        who = rng.choice(["worker", "parent", "both"]) if workers else "parent"
+        for worker in workers[:1] if who == "worker" else workers if who == "both" else []:
+            worker.send_signal(signal.SIGKILL)
         if who == "worker":
-            time.sleep(0.3)
-            process.kill()
+            time.sleep(0.3)  # the parent notices, and goes on until it is killed as well
+        process.kill()
         process.wait()
+        killed.append(who)
         _, alive = psutil.wait_procs(workers, timeout=10)
         assert not alive, "a worker outlived its parent"
     process = elegans("run", "toys:STUDY", "--json", home=disturbed)
     output, errors = process.communicate()
     assert process.returncode == 0, errors
+    assert {"worker", "parent", "both"} <= set(killed)
     assert result_files(disturbed) == result_files(undisturbed)
     assert json.loads(output)["studies"][0]["failed_jobs"] == []
 
 
-def break_if_done(home):
-    """Forget one finished record, so that there is work to kill."""
+def sizes(home):
+    return {(p.name, p.stat().st_size) for p in (home / "metrics").glob("*.jsonl")}
+
+
+def forget_two_records(home):
+    """Give a study that finished something to be killed at."""
     with sqlite3.connect(home / "index.sqlite") as db:
         db.execute("DELETE FROM records WHERE key IN (SELECT key FROM records WHERE arm LIKE 'a%' LIMIT 2)")
     db.close()

@@ -1,4 +1,4 @@
-"""Open pages in a headless Chromium and read what came of them: the document, console errors, requests."""
+"""Open pages in a headless Chromium and read what came of them: the document, the console, the requests."""
 
 import json
 import os
@@ -35,8 +35,8 @@ class Visit:
     """A page after its scripts ran."""
 
     document: str
-    errors: tuple[str, ...]
-    """What the page wrote to the console as an error, uncaught exceptions included."""
+    console: tuple[str, ...]
+    """All that the page wrote to the console, uncaught exceptions included. A page in order writes nothing."""
     requests: tuple[str, ...]
     """Addresses beyond the local disk that the page asked for."""
 
@@ -72,7 +72,7 @@ def visit(
     finally:
         if script:
             target.unlink()
-    console = re.findall(r"\[[^\]]*:ERROR:CONSOLE[^\]]*\] (.*)", shown.stderr)
+    console = re.findall(r"(?m)^\[[^\]]*:CONSOLE[^\]]*\] (.*)", shown.stderr)
     return Visit(shown.stdout, tuple(console), _requests(log))
 
 

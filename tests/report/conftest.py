@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from elegans.lab.engine import Failure
 from elegans.report.page import StudyPage
 from elegans.stats import ControlReading, Verdict
 from elegans.study import (
@@ -243,5 +244,5 @@ def toy_page(toy_study: Study) -> StudyPage:
         command="elegans run toy-study --set two.config.lr=0.01",
         environment={"python": "3.11", "torch": "2.13", "device": "cpu"},
         seconds=161,
-        failed=[("three seed 0", "Traceback (most recent call last):\nValueError: <bad>")],
+        failed=[Failure("three", (0,), "Traceback (most recent call last):\nValueError: <bad>")],
     )

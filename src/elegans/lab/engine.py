@@ -10,8 +10,8 @@ from typing import Protocol
 
 from elegans.lab.events import Busy, Done, Event, Failed, Lost, Notify, Progress
 from elegans.lab.executors import Executor
-from elegans.lab.plan import Job, Plan
-from elegans.lab.store import Store
+from elegans.lab.plan import Job, Plan, Record
+from elegans.lab.store import Entry, Store
 from elegans.study import Results
 
 MAX_LOSSES = 3
@@ -55,6 +55,10 @@ class Failure:
     arm: str
     seeds: tuple[int, ...]
     error: str
+    """A traceback, or one line."""
+
+    def __str__(self) -> str:
+        return f"{self.arm} seed {', '.join(map(str, self.seeds))}"
 
 
 def execute(plan: Plan, store: Store, make_executor: Callable[[Notify], Executor], board: Board) -> list[Failure]:
@@ -161,9 +165,9 @@ def collect(plan: Plan, store: Store) -> Results:
         records = [plan.records[arm, seed] for seed in plan.request.seed_range]
         absent = [r for r in records if r.key not in done]
         if absent:
-            first = entries.get(absent[0].key)
-            why = f"failed: {last_line(first.error)}" if first and first.error else "was not run"
-            missing[arm] = f"arm {arm!r} seed {absent[0].seed} {why}"
+            missing[arm] = (
+                f"arm {arm!r} seed {absent[0].seed} {_why_absent(absent[0], entries.get(absent[0].key), store)}"
+            )
             continue
         parts = [store.read(r.key) for r in records]
         joined = xr.concat(
@@ -171,3 +175,11 @@ def collect(plan: Plan, store: Store) -> Results:
         )
         datasets[arm] = joined.assign_coords(seed=list(plan.request.seed_range))
     return Results(datasets, missing)
+
+
+def _why_absent(record: Record, entry: Entry | None, store: Store) -> str:
+    if entry and entry.state == "failed":
+        return f"failed: {last_line(entry.error or '')}"
+    if entry is None and store.outdated(record):
+        return "was run, but its code has changed since: run it again"
+    return "was not run" if entry is None else "has a damaged result: run it again"

@@ -179,23 +179,32 @@ def configured(study: Study, request: Request) -> dict[str, Arm]:
                 arms[name] = dataclasses.replace(arms[name], config=arms[name].config.replace(**changes))
             except UsageError as error:
                 raise UsageError(f"--set {override}: {error}") from None
+    _require_models(study.at(request.scale), arms)
     return arms
 
 
 def _with_model(study: Study, arms: dict[str, Arm], model: str) -> dict[str, Arm]:
-    from elegans.models.registry import UnknownModel, load
-
-    try:
-        load(model)
-    except UnknownModel as error:
-        raise UsageError(str(error)) from None
-    names = [n for n, arm in arms.items() if any(f.name == "model" for f in dataclasses.fields(arm.config))]
+    names = [n for n, arm in arms.items() if _has_field(arm, "model")]
     if not names:
         raise UsageError(f"no arm of {study.name} has a model that can be replaced")
-    return {
-        n: dataclasses.replace(arm, config=arm.config.replace(model=model)) if n in names else arm
-        for n, arm in arms.items()
-    }
+    changed = {n: dataclasses.replace(arms[n], config=arms[n].config.replace(model=model)) for n in names}
+    return arms | changed
+
+
+def _require_models(preset: Mapping[str, Arm], arms: Mapping[str, Arm]) -> None:
+    """Refuse models that the request brought in and that do not exist."""
+    from elegans.models.registry import UnknownModel, load
+
+    changed = {getattr(arm.config, "model", "") for name, arm in arms.items() if arm != preset[name]}
+    for model in changed - {""}:
+        try:
+            load(model)
+        except (UnknownModel, ImportError) as error:
+            raise UsageError(str(error)) from None
+
+
+def _has_field(arm: Arm, name: str) -> bool:
+    return any(f.name == name for f in dataclasses.fields(arm.config))
 
 
 def _parse_override(text: str, arms: Mapping[str, Arm]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -207,7 +216,7 @@ def _parse_override(text: str, arms: Mapping[str, Arm]) -> Iterator[tuple[str, d
     matching = fnmatch.filter(arms, pattern)
     if not matching:
         raise unknown("arm", pattern, arms)
-    having = [arm for arm in matching if any(f.name == name for f in dataclasses.fields(arms[arm].config))]
+    having = [arm for arm in matching if _has_field(arms[arm], name)]
     for arm in having or matching[:1]:  # a pattern changes the arms that have the field; none has it: an error
         try:
             yield arm, {name: arms[arm].config.parse(name, value.strip())}

@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from elegans.lab.plan import Job, Request
+from elegans.lab.plan import Job, Record, Request
 from elegans.ops.files import write_whole
 from elegans.study import UsageError
 
@@ -131,6 +131,13 @@ class Store:
         with self._index() as db:
             query = "SELECT SUM(seconds) FROM records WHERE study = ? AND scale = ? AND state = 'done'"
             return db.execute(query, (study, scale)).fetchone()[0] or 0.0
+
+    def outdated(self, record: Record) -> bool:
+        """Whether this arm and seed with this config were computed by code that has changed since."""
+        query = "SELECT 1 FROM records WHERE experiment = ? AND config = ? AND seed = ? AND state = 'done' LIMIT 1"
+        config = json.dumps(dataclasses.asdict(record.config))
+        with self._index() as db:
+            return db.execute(query, (record.experiment, config, record.seed)).fetchone() is not None
 
     def read(self, key: str) -> xr.Dataset:
         """The result of a finished record."""

@@ -32,7 +32,7 @@ def assemble(plan: Plan, store: Store, failures: Sequence[Failure] = ()) -> Stud
         command=command(plan.study.name, plan.request),
         environment=_environment([entry.versions for entry in entries.values()]),
         seconds=sum(entry.seconds or 0.0 for entry in entries.values()),
-        failed=[(f"{f.arm} seed {', '.join(map(str, f.seeds))}", f.error) for f in failures],
+        failed=failures,
     )
 
 

@@ -22,7 +22,9 @@ SPOKEN_METRICS = 2
 LINE_EVERY = 10.0
 """Seconds between two lines on the same job."""
 FIRST_LINE_AFTER = 2.0
-BAR_WIDTH = 18
+BAR_WIDTH, NARROW_BAR_WIDTH = 18, 8
+WIDE = 96
+"""Columns from which a live table has room for long bars and a second metric."""
 GAP = 2
 
 
@@ -47,11 +49,13 @@ class PlainBoard:
         self.tracker = Tracker(clock)
         self._last_line: dict[Job, float] = {}
 
-    def start(self, study: str, scale: str, totals: Mapping[str, int], workers: int, cached: Mapping[str, int]) -> None:
+    def start(
+        self, study_name: str, scale: str, totals: Mapping[str, int], workers: int, cached: Mapping[str, int]
+    ) -> None:
         """See `elegans.lab.engine.Board`."""
         self.tracker.start(totals, workers, cached)
         self._last_line.clear()
-        self._say(headline(study, scale, totals, workers, cached, separator=", "))
+        self._say(headline(study_name, scale, totals, workers, cached, separator=", "))
 
     def progress(self, arm: str, seeds: Sequence[int], step: int, total: int, metrics: Mapping[str, float]) -> None:
         """See `elegans.lab.engine.Board`."""
@@ -113,14 +117,16 @@ class LiveBoard:
         self._live: Live | None = None
         self._lock = threading.RLock()
 
-    def start(self, study: str, scale: str, totals: Mapping[str, int], workers: int, cached: Mapping[str, int]) -> None:
+    def start(
+        self, study_name: str, scale: str, totals: Mapping[str, int], workers: int, cached: Mapping[str, int]
+    ) -> None:
         """See `elegans.lab.engine.Board`."""
         from rich.live import Live
 
         self.stop()
         with self._lock:
             self.tracker.start(totals, workers, cached)
-            self._title = headline(study, scale, totals, workers, cached, separator="  ·  ")
+            self._title = headline(study_name, scale, totals, workers, cached, separator="  ·  ")
         self._live = Live(get_renderable=self.render, console=self.console, refresh_per_second=4)
         self._live.start(refresh=True)
 
@@ -176,7 +182,9 @@ class LiveBoard:
             cells = [self._cells(row) for row in rows]
             taken = sum(max(len(line[i]) for line in cells) + GAP for i in (1, 2, 3)) if cells else 0
             table = Table.grid(padding=(0, GAP, 0, 0))
-            table.add_column(max_width=max(10, self.console.width - taken - BAR_WIDTH - 2 * GAP), overflow="ellipsis")
+            table.add_column(
+                max_width=max(10, self.console.width - taken - self._bar_width - 2 * GAP), overflow="ellipsis"
+            )
             for row, (name, *texts) in zip(rows, cells, strict=True):
                 table.add_row(name, self._bar(row), *texts)
             for column in table.columns:
@@ -196,19 +204,23 @@ class LiveBoard:
         chosen = {arm.name for arm in urgency[:room]}
         return [arm for arm in arms if arm.name in chosen], len(arms) - room
 
+    @property
+    def _bar_width(self) -> int:
+        return BAR_WIDTH if self.console.width >= WIDE else NARROW_BAR_WIDTH
+
     def _bar(self, row: ArmProgress) -> RenderableType:
         from rich.progress_bar import ProgressBar
 
         style = "red" if row.failed else "green" if row.over else "cyan"
         total = max(row.total, 1)
         completed = min(row.completed + row.failed, total)
-        return ProgressBar(total, completed, width=BAR_WIDTH, complete_style=style, finished_style=style)
+        return ProgressBar(total, completed, width=self._bar_width, complete_style=style, finished_style=style)
 
     def _cells(self, row: ArmProgress) -> list[Text]:
         """Name, seeds done, what is going on, time left."""
         from rich.text import Text
 
-        words = spoken(row.metrics)
+        words = spoken(row.metrics, SPOKEN_METRICS if self.console.width >= WIDE else 1)
         if row.failed:
             words.append(f"{row.failed} failed")
         if row.running:
@@ -250,9 +262,9 @@ def job_name(arm: str, seeds: Sequence[int]) -> str:
     return f"{arm} seed{'' if len(seeds) == 1 else 's'} {spell(seeds)}"
 
 
-def spoken(metrics: Mapping[str, float]) -> list[str]:
+def spoken(metrics: Mapping[str, float], limit: int = SPOKEN_METRICS) -> list[str]:
     """The first metrics, the loss before all others."""
-    names = sorted(metrics, key=lambda name: name != "loss")[:SPOKEN_METRICS]
+    names = sorted(metrics, key=lambda name: name != "loss")[:limit]
     return [f"{name} {number(metrics[name])}" for name in names]
 
 

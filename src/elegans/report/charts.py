@@ -44,7 +44,8 @@ def curves(figure: Curves, data: xr.DataArray, notes: list[str]) -> tuple[Any, i
         frame[[*shaping.STATISTICS]], _ = shaping.clip_to_positive(
             frame[[*shaping.STATISTICS]].to_numpy(), notes, "vertical"
         )
-    frame = encodings.with_rules(frame, figure.rules, dims)
+    rules = shaping.visible_rules(figure.rules, figure.log_y, notes)
+    frame = encodings.with_rules(frame, rules, dims)
 
     title = encodings.y_title(figure, data)
     y = {"title": title, "scale": encodings.scale(figure.log_y, zero=_near_zero(frame["mean"]))}
@@ -58,7 +59,7 @@ def curves(figure: Curves, data: xr.DataArray, notes: list[str]) -> tuple[Any, i
     layers = [
         base.mark_line(strokeWidth=2).encode(y=mean, **encodings.dash(figure, data, dims)),
         base.mark_point(filled=True, **dots).encode(y=mean, tooltip=tips),
-        *encodings.rule_layers(figure.rules, y),
+        *encodings.rule_layers(rules, y, dims),
     ]
     if banded:
         layers.insert(0, base.mark_area(opacity=0.18).encode(y=alt.Y("low:Q", **y), y2="high:Q"))
@@ -80,7 +81,8 @@ def bars(figure: Bars, data: xr.DataArray, notes: list[str]) -> tuple[Any, int]:
     if figure.log_y:
         frame["mean"], floor = shaping.clip_to_positive(frame["mean"].to_numpy(), notes, "vertical")
         floor = alt.Y2Datum(min(floor, 10.0 ** np.floor(np.log10(frame["mean"].min()))))
-    frame = encodings.with_rules(frame.dropna(subset=["mean"]), figure.rules, dims)
+    rules = shaping.visible_rules(figure.rules, figure.log_y, notes)
+    frame = encodings.with_rules(frame.dropna(subset=["mean"]), rules, dims)
 
     snug = len(dims["x"]) * len(dims.get("color", "x")) * 46 + 40
     width = theme.WIDTH if "facet" in dims else int(np.clip(snug, 160, theme.WIDTH))
@@ -103,7 +105,7 @@ def bars(figure: Bars, data: xr.DataArray, notes: list[str]) -> tuple[Any, int]:
         )
         tips = [alt.Tooltip("seed:Q"), *tips]
         layers.append(point.encode(y=alt.Y("mean:Q", **y), tooltip=tips, **place))
-    layers += encodings.rule_layers(figure.rules, y)
+    layers += encodings.rule_layers(rules, y, dims)
     return encodings.assemble(layers, encodings.inline(frame), dims, width, 280), len(frame)
 
 
@@ -112,7 +114,10 @@ def _curve_x(figure: Curves, dims: encodings.Dims, numeric: bool) -> alt.X:
     if not numeric:
         return alt.X("x:O", title=title, sort=xs, axis=alt.Axis(labelAngle=encodings.angle(xs, width)))
     whole = all(float(x).is_integer() for x in xs)
-    axis = alt.Axis(tickCount=width // 80, tickMinStep=1 if whole and not figure.log_x else alt.Undefined)
+    values = xs if figure.log_x and len(xs) <= 10 else alt.Undefined
+    axis = alt.Axis(
+        values=values, tickCount=width // 80, tickMinStep=1 if whole and not figure.log_x else alt.Undefined
+    )
     return alt.X("x:Q", title=title, scale=encodings.scale(figure.log_x, zero=False, nice=False), axis=axis)
 
 

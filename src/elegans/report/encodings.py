@@ -143,15 +143,16 @@ def with_rules(frame: pd.DataFrame, rules: Mapping[str, float], dims: Dims) -> p
     return pd.concat([frame.astype(object), extra.astype(object)], ignore_index=True)
 
 
-def rule_layers(rules: Mapping[str, float], y: Mapping[str, Any]) -> list[alt.Chart]:
-    """A dashed line per reference rule with its name above it, by turns at the right and the left end."""
+def rule_layers(rules: Mapping[str, float], y: Mapping[str, Any], dims: Dims) -> list[alt.Chart]:
+    """A dashed line per reference rule with its name: at its right end or, between facets, above it inside the panel."""
     if not rules:
         return []
     every = alt.Chart().transform_filter("datum.rule != null").encode(y=alt.Y("mean:Q", **y))
-    layers = [every.mark_rule(strokeDash=[5, 4], opacity=0.7)]
-    for side, names in enumerate((list(rules)[::2], list(rules)[1::2])):
-        if names:
-            text = every.transform_filter(alt.FieldOneOfPredicate(field="rule", oneOf=names))
-            text = text.mark_text(align="left" if side else "right", baseline="bottom", dx=4 if side else -4, dy=-3)
-            layers.append(text.encode(x=alt.value(0) if side else alt.value("width"), text="rule:N"))
-    return layers
+    inside = "facet" in dims
+    name = every.mark_text(
+        align="right" if inside else "left",
+        baseline="bottom" if inside else "middle",
+        dx=-4 if inside else 6,
+        dy=-3 * inside,
+    )
+    return [every.mark_rule(strokeDash=[5, 4], opacity=0.7), name.encode(x=alt.value("width"), text="rule:N")]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from elegans.lab.engine import Failure
     from elegans.stats import Verdict
     from elegans.study import Arm, Claim, Results, Study
 
@@ -27,8 +28,8 @@ class StudyPage:
     environment: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     """Compute time of all jobs together."""
-    failed: Sequence[tuple[str, str]] = ()
-    """Jobs that failed: label and traceback."""
+    failed: Sequence[Failure] = ()
+    """Jobs that failed."""
 
     def judged(self) -> list[tuple[Claim, Verdict]]:
         """Every claim that has a verdict, with it, in the study's order."""

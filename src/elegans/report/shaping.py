@@ -50,9 +50,9 @@ def labels(data: xr.DataArray, dim: str, *, named: bool = False) -> list[str]:
     A `named` numeric label carries its dimension's name: ``layer 3``.
     """
     numeric = is_numeric(data, dim)
-    texts = [f"{value:g}" if numeric else str(value) for value in data[dim].values.tolist()]
+    texts = [f"{value:g}" if isinstance(value, float) else str(value) for value in data[dim].values.tolist()]
     if numeric and named:
-        return [f"{dim} {text}" for text in texts]
+        texts = [f"{dim} {text}" for text in texts]
     if len(set(texts)) < len(texts):
         return [f"{position}: {text}" for position, text in enumerate(texts)]
     return [text or "(empty)" for text in texts]
@@ -129,6 +129,14 @@ def block_mean(data: xr.DataArray, limits: Mapping[str, int], notes: list[str]) 
     size = " x ".join(f"{factor} ({dim})" for dim, factor in factors.items())
     notes.append(f"Each cell is the mean of a block of {size}, labelled by its first; the CSV has all.")
     return coarse.mean().assign_coords(firsts)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def visible_rules(rules: Mapping[str, float], log: bool, notes: list[str]) -> dict[str, float]:
+    """The reference rules that the axis can show; a logarithmic one shows none at or below zero."""
+    shown = {name: at for name, at in rules.items() if at > 0 or not log}
+    if hidden := [f"{name} ({at:g})" for name, at in rules.items() if name not in shown]:
+        notes.append(f"The logarithmic axis cannot show {', '.join(hidden)}.")
+    return shown
 
 
 def clip_to_positive(values: np.ndarray, notes: list[str], axis: str) -> tuple[np.ndarray, float]:

@@ -85,7 +85,7 @@ def _entry(page: StudyPage) -> dict[str, Any]:
 
 def _board(out: Path) -> dict[str, Any]:
     """All studies of the site with their claims, and the verdicts counted over all."""
-    studies = [json.loads(path.read_text()) for path in sorted((out / "data").glob("*/board.json"))]
+    studies = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((out / "data").glob("*/board.json"))]
     for entry in studies:
         entry["counts"] = tables.count_verdicts(claim["verdict"] for claim in entry["claims"])
     counts = tables.count_verdicts(claim["verdict"] for entry in studies for claim in entry["claims"])

@@ -45,7 +45,7 @@ def verdict_rows(page: StudyPage) -> list[VerdictRow]:
             statement=claim.statement,
             source=claim.source,
             value=_with_unit(interval(v.value, v.low, v.high, claim.threshold, exact=v.method == "exact"), claim.unit),
-            threshold=_with_unit(claim.condition, claim.unit),
+            threshold=claim.condition,
             control=number(v.control),
             control_name=v.control_name,
             controls=tuple(f"{c.name}: {interval(c.value, c.low, c.high, claim.threshold)}" for c in v.controls),
@@ -98,19 +98,21 @@ def interval(
 ) -> str:
     """A mean with its interval, as ``1.01 [1.00, 1.02]``.
 
-    The digits are those that the width of the interval allows, and more where rounding would move an end across the
+    Two digits of the interval's width are shown, and more where rounding would move an end across the
     threshold.
     """
     if value is None or not math.isfinite(value):
         return "-"
     if low is None or high is None or not math.isfinite(high - low):
         return f"{number(value)} (no interval)"
+    if exact and (high - low) <= 1e-3 * abs(value):
+        return f"{number(value)} exactly"
     if high == low:
-        return f"{number(value, 4)} exactly" if exact else f"{number(value, 4)} [{number(low, 4)}, {number(high, 4)}]"
+        return f"{number(value, 4)} [{number(low, 4)}, {number(high, 4)}]"
     numbers = (value, low, high)
     top = max(_magnitude(x) for x in numbers)
     scientific = not -4 <= top < 6
-    digits = max(1, top - _magnitude(high - low) + 1)
+    digits = max(2, top - _magnitude(high - low) + 2)
     while digits < 6 and any(_crosses(x, threshold, top, digits) for x in numbers):
         digits += 1
     digits = min(digits, 6)
@@ -194,7 +196,7 @@ def _section(page: StudyPage) -> str:
         verdict = row.verdict if row.verdict == "supported" else f"{row.verdict}: {_cell(row.reason)}"
         lines.append(f"| {claim} | {_cell(row.value)} | {_cell(row.threshold)} | {control} | {verdict} |")
     if page.failed:
-        lines += ["", "Failed jobs: " + ", ".join(f"`{label}`" for label, _ in page.failed) + "."]
+        lines += ["", "Failed jobs: " + ", ".join(f"`{failure}`" for failure in page.failed) + "."]
     return "\n".join(lines) + "\n"
 
 
@@ -230,7 +232,7 @@ def study_json(page: StudyPage) -> dict[str, Any]:
         "scale": page.scale,
         "seeds": list(page.seeds),
         "claims": claims,
-        "failed_jobs": [label for label, _ in page.failed],
+        "failed_jobs": [{"arm": f.arm, "seeds": list(f.seeds), "error": f.error} for f in page.failed],
     }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from elegans.report.boards import LiveBoard, PlainBoard, make_board
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 
     from elegans.report.page import StudyPage
 
-__all__ = ["LiveBoard", "PlainBoard", "make_board", "print_verdicts", "verdict_table"]
+__all__ = ["LiveBoard", "PlainBoard", "make_board", "verdict_table"]
 
 STYLES = {
     "supported": "green",
@@ -28,23 +27,25 @@ GAP = 2
 
 
 def verdict_table(page: StudyPage) -> RenderableType:
-    """Claim, value, threshold, control and verdict; below, why a claim is not supported.
+    """The study, then claim, value, threshold, control and verdict; below, why a claim is not supported.
 
     It fits into 100 columns by wrapping names, never numbers.
     """
-    return _VerdictTable(verdict_rows(page))
+    return _VerdictTable(page)
 
 
 class _VerdictTable:
     """Lays out its columns when the width is known."""
 
-    def __init__(self, rows: Sequence[VerdictRow]) -> None:
-        self.rows = rows
+    def __init__(self, page: StudyPage) -> None:
+        self.rows = verdict_rows(page)
+        self.title, self.setup = page.study.name, f"  ·  {page.scale}  ·  {seed_range(page.seeds)}"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         from rich.table import Table
         from rich.text import Text
 
+        yield Text.assemble((self.title, "bold"), self.setup)
         if not self.rows:
             yield Text("This study makes no claims.")
             return
@@ -57,14 +58,20 @@ class _VerdictTable:
                 Text("\n".join(textwrap.wrap(row.claim, claim_width))),
                 Text(row.value),
                 Text(row.threshold),
-                Text("\n".join(textwrap.wrap(f"{row.control_name} {row.control}", control_width))),
+                Text("\n".join(textwrap.wrap(_control(row), control_width))),
                 Text(f"{row.symbol} {row.verdict}", style=STYLES[row.verdict]),
             )
         yield table
-        if notes := [row for row in self.rows if row.verdict != "supported"]:
+        why: dict[tuple[str, str], list[VerdictRow]] = {}
+        for row in self.rows:
+            if row.verdict != "supported":
+                why.setdefault((row.verdict, row.reason), []).append(row)
+        yield Text("")
+        for (verdict, reason), rows in why.items():
+            who = "all claims" if len(rows) == len(self.rows) > 1 else ", ".join(row.claim for row in rows)
+            yield Text.assemble((f"{rows[0].symbol} {who}: ", STYLES[verdict]), reason)
+        if why:
             yield Text("")
-            for row in notes:
-                yield Text.assemble((f"{row.symbol} {row.claim}: ", STYLES[row.verdict]), row.reason)
 
     def _name_widths(self, width: int) -> tuple[int, int]:
         """Columns for the names of claims and controls: what the numbers leave, shared three to two."""
@@ -73,23 +80,14 @@ class _VerdictTable:
             max(len(HEADINGS[2]), *(len(row.threshold) for row in self.rows)),
             max(len(row.verdict) + 2 for row in self.rows),
         ]
-        room = max(24, width - sum(fixed) - len(HEADINGS) * GAP)
+        room = max(16, width - sum(fixed) - len(HEADINGS) * GAP)
         claims = max(len(row.claim) for row in self.rows)
-        controls = max(len(f"{row.control_name} {row.control}") for row in self.rows)
+        controls = max(len(_control(row)) for row in self.rows)
         if claims + controls <= room:
             return claims, max(controls, 1)
         claim_width = max(room - controls, min(claims, room * 3 // 5))
         return claim_width, room - claim_width
 
 
-def print_verdicts(page: StudyPage, console: Console | None = None) -> None:
-    """Print a study's verdicts under its name, on standard output; 100 columns wide where that is no terminal."""
-    from rich.console import Console
-    from rich.text import Text
-
-    console = console or Console()
-    if not console.is_terminal:
-        console.width = max(console.width, 100)
-    console.print(Text.assemble((page.study.name, "bold"), f"  ·  {page.scale}  ·  {seed_range(page.seeds)}"))
-    console.print(verdict_table(page))
-    console.print()
+def _control(row: VerdictRow) -> str:
+    return f"{row.control_name} {row.control}".strip()

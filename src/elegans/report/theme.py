@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-WIDTH = 860
+WIDTH = 820
 """Inner width in pixels of a figure, or of a row of facets."""
 
 PALETTE = ("#1580c8", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8f6fc4", "#8c8c8c")

@@ -7,6 +7,7 @@ is the main lever. `stacks` says which, from the model's size. Shapes: N members
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -101,7 +102,9 @@ def stacks(model: nn.Module, device: torch.device) -> bool:
 
 
 def _stack(batches: Sequence[Batch]) -> Batch:
-    return Batch(torch.stack([b.tokens for b in batches]), torch.stack([b.targets for b in batches]))
+    """Records of one kind, field by field; tasks with records of their own are stacked like token batches."""
+    kind, names = type(batches[0]), [field.name for field in dataclasses.fields(batches[0])]
+    return kind(**{name: torch.stack([getattr(batch, name) for batch in batches]) for name in names})
 
 
 def _assign(module: nn.Module, name: str, tensor: Tensor) -> None:

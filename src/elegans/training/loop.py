@@ -160,7 +160,7 @@ def fit(
                 told = now
     if not all(bool(p.isfinite().all()) for p in params):
         raise FloatingPointError("training diverged: the weights are not finite; a smaller learning rate may help")
-    return joined(state.history, "step").assign_coords(step=state.seen)
+    return joined(state.history, "step").assign_coords(step=state.seen) if state.history else xr.Dataset()
 
 
 class _State:

@@ -17,14 +17,14 @@ class Optim:
     """How parameters move.
 
     ``adamw`` (Loshchilov and Hutter 2019) and ``sgd`` are torch's fused implementations. ``normalized`` is gradient
-    descent with the gradient scaled to norm 1, w <- w - lr g / |g|. With ``fit(batch_size=None)`` the last two are
-    full-batch gradient descent, plain and normalized.
+    descent with the gradient scaled to norm 1, w <- w - lr g / |g|, and ``normalized-tensor`` scales the gradient of each
+    parameter tensor by itself. With ``fit(batch_size=None)`` all but the first are full-batch gradient descent.
 
     `clip` bounds the gradient's norm over all parameters. `warmup` steps of linear increase come first, then the
     schedule: constant, or to zero along a line or a cosine. `lr_scale` multiplies the rate of parameters by name.
     """
 
-    kind: Literal["adamw", "sgd", "normalized"] = "adamw"
+    kind: Literal["adamw", "sgd", "normalized", "normalized-tensor"] = "adamw"
     lr: float = 1e-3
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
@@ -68,19 +68,32 @@ class Optim:
     @property
     def rescales(self) -> bool:
         """Whether gradients are changed before the update."""
-        return self.kind == "normalized" or self.clip is not None
+        return self.kind.startswith("normalized") or self.clip is not None
 
     def rescale(self, params: list[nn.Parameter], *, members: bool) -> None:
         """Clip or normalize the gradients in place; with `members`, each along dimension 0 by itself."""
         grads = [p.grad for p in params if p.grad is not None]
+        if self.kind == "normalized-tensor":
+            for g in grads:
+                _scale(g, _inverse(gradient_norm([g], members=members)), members=members)
+            return
         norm = gradient_norm(grads, members=members)
         if self.kind == "normalized":
-            scale = torch.where(norm > 0, 1 / norm, 0.0)
+            scale = _inverse(norm)
         else:
             assert self.clip is not None
             scale = (self.clip / norm.clamp(min=1e-12)).clamp(max=1.0)
         for g in grads:
-            g.mul_(scale.view(-1, *[1] * (g.ndim - 1)) if members else scale)
+            _scale(g, scale, members=members)
+
+
+def _inverse(norm: Tensor) -> Tensor:
+    """1 / norm, and 0 for 0: a zero gradient stays zero."""
+    return torch.where(norm > 0, 1 / norm, 0.0)
+
+
+def _scale(gradient: Tensor, factor: Tensor, *, members: bool) -> None:
+    gradient.mul_(factor.view(-1, *[1] * (gradient.ndim - 1)) if members else factor)
 
 
 def gradient_norm(grads: list[Tensor], *, members: bool = False) -> Float[Tensor, "*members"]:
