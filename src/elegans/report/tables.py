@@ -170,7 +170,8 @@ def _method(v: Verdict) -> str:
 
 def markdown(pages: Sequence[StudyPage]) -> str:
     """One section with a table per study. It holds no date and no timing: equal results give equal text."""
-    return "\n".join(_section(page) for page in pages)
+    head = "# Results\n\nWritten by `elegans report --markdown`; `make reproduce` computes it anew.\n"
+    return "\n".join([head, *(_section(page) for page in pages)])
 
 
 def _section(page: StudyPage) -> str:

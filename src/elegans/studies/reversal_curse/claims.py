@@ -98,7 +98,7 @@ CLAIMS = (
     ),
     Claim(
         name="weights-are-directed",
-        statement="Training B -> from A -> grows Y[A, B] and leaves Y[B, A]: their ratio stays below 0.05.",
+        statement="Training A -> B grows Y[A, B] and leaves Y[B, A]: their ratio stays below 0.05.",
         source="Section 4, effective weights",
         value=lambda r: weight_ratio(r, "one-layer-reversal"),
         at_most=0.05,
