@@ -111,7 +111,9 @@ def main() -> None:
         print(json.dumps(result))
     else:
         low, high = result["overhead_quartiles"]
-        print(f"{result['what']}: bare {result['bare_ms_per_step']:.1f} ms, fit {result['fit_ms_per_step']:.1f} ms a step")
+        print(
+            f"{result['what']}: bare {result['bare_ms_per_step']:.1f} ms, fit {result['fit_ms_per_step']:.1f} ms a step"
+        )
         print(f"overhead {100 * result['overhead']:+.1f} % (quartiles {100 * low:+.1f} to {100 * high:+.1f} %)")
 
 
