@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
-from elegans.study import Scale, UsageError, field_type, type_name, unknown
+from elegans.study import Scale, UsageError, unknown
 
 if TYPE_CHECKING:
     from elegans.lab.plan import Plan, Request
     from elegans.lab.store import Store
     from elegans.report.page import StudyPage
-    from elegans.study import Study
 
 app = typer.Typer(
     add_completion=False,
@@ -78,41 +77,13 @@ def list_studies(as_json: Json = False) -> int:
 def show(study: Annotated[str, typer.Argument(help="A study.")], scale: AScale = None, as_json: Json = False) -> int:
     """Show a study: its claims, arms, and the fields of their configs."""
     from elegans import studies
+    from elegans.report.describe import as_text, describe
 
     found = studies.load(study)
-    arms = found.at(scale or "laptop")
-    configs = {type(arm.config).__name__: type(arm.config) for arm in arms.values()}
-    described = {
-        "study": found.name,
-        "question": found.question,
-        "paper": dataclasses.asdict(found.paper),
-        "expected_minutes": dict(found.expected_minutes),
-        "claims": [
-            {
-                "name": c.name,
-                "statement": c.statement,
-                "condition": c.condition,
-                "source": c.source,
-                "controls": list(c.controls),
-                "guards": list(c.guards),
-            }
-            for c in found.claims
-        ],
-        "arms": {
-            name: {"config": type(arm.config).__name__, **dataclasses.asdict(arm.config)} for name, arm in arms.items()
-        },
-        "fields": {
-            name: {
-                f.name: {"type": type_name(field_type(config, f.name)), "doc": f.metadata.get("doc", "")}
-                for f in dataclasses.fields(config)
-            }
-            for name, config in configs.items()
-        },
-        "differences": list(found.differences),
-    }
+    parts = describe(found, scale or "laptop")
     if as_json:
-        return _print_json(described)
-    print(_described(found, described))
+        return _print_json(parts)
+    print(as_text(found, parts))
     return 0
 
 
@@ -204,6 +175,12 @@ def _run_study(
             return InlineExecutor(store, notify, device=device)
         return PoolExecutor(store, notify, workers=number, device=device)
 
+    if plan.request.scale == "paper" and device != "cuda":
+        from elegans.report.describe import spell_minutes
+
+        minutes = plan.study.expected_minutes.get("paper", 0) * plan.request.seeds / plan.study.seeds
+        say = f"{plan.study.name}: the published sizes; on two CPU cores expect about {spell_minutes(minutes)}"
+        print(say, file=sys.stderr)
     page = None
     for seeds in schedule:
         plan = make_plan(plan.study, dataclasses.replace(plan.request, seeds=seeds))
@@ -360,31 +337,6 @@ def _print_catalog(kind: str, catalog: dict[str, tuple[str, str]], as_json: bool
     for name, (path, doc) in catalog.items():
         print(f"{name:<20} {doc}\n{'':<20} {path}")
     return 0
-
-
-def _described(study: Study, parts: dict[str, Any]) -> str:
-    """A study as text."""
-    paper = study.paper
-    lines = [f"{study.name}: {study.question}", f"  {paper.authors}", f"  {paper.title}. {paper.venue}. {paper.url}"]
-    lines += ["", "claims"]
-    for c in parts["claims"]:
-        lines += [f"  {c['name']}  {c['condition']}  ({c['source']})", f"    {c['statement']}"]
-        lines += [f"    control: {name}" for name in c["controls"]] + [f"    guard: {name}" for name in c["guards"]]
-    lines += ["", "arms"]
-    for name, config in parts["arms"].items():
-        lines += [f"  {name:<28} {config['config']}"]
-    for name, fields in parts["fields"].items():
-        lines += ["", f"fields of {name}  (change with --set ARM.config.FIELD=VALUE)"]
-        lines += [f"  {field:<20} {about['type']}\n      {about['doc']}" for field, about in fields.items()]
-    lines += ["", "how it differs from the paper and its code"] + [f"  - {text}" for text in study.differences]
-    times = ", ".join(f"{scale} {_minutes(m)}" for scale, m in study.expected_minutes.items())
-    return "\n".join([*lines, "", f"expected time on two CPU cores: {times}"])
-
-
-def _minutes(minutes: float) -> str:
-    if minutes < 1:
-        return f"{minutes * 60:.0f} s"
-    return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 1440:.1f} days"
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import math
 import types
 import typing
@@ -87,7 +88,12 @@ class Config:
 
 def field_type(config: type[Config], name: str) -> Any:
     """The resolved type annotation of a config field."""
-    return typing.get_type_hints(config)[name]
+    return _type_hints(config)[name]
+
+
+@functools.cache
+def _type_hints(config: type[Config]) -> dict[str, Any]:
+    return typing.get_type_hints(config)
 
 
 def type_name(kind: Any) -> str:
