@@ -28,13 +28,14 @@ class Batch:
 
     `tokens` [B, T] are the inputs; `targets` [B, T] holds at position t the token that should follow, or `IGNORE`.
     Answers are part of `tokens` (teacher forcing), so an answer's k-th token is predicted from the true ones before.
+    A task whose tokens are vectors has floating `tokens` [B, T, D] and says what its `targets` are.
     """
 
-    tokens: Int[Tensor, "*members B T"]
-    targets: Int[Tensor, "*members B T"]
+    tokens: Int[Tensor, "*members B T"] | Float[Tensor, "*members B T D"]
+    targets: Int[Tensor, "*members B T"] | Float[Tensor, "..."]
 
     def __len__(self) -> int:
-        return self.tokens.shape[-2]
+        return self.tokens.shape[-3 if self.tokens.is_floating_point() else -2]
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on another device."""
