@@ -7,7 +7,14 @@ import importlib
 
 from elegans.study import Study, UsageError, unknown
 
-MODULES = {"reversal-curse": "elegans.studies.reversal_curse"}
+MODULES = {
+    "reversal-curse": "elegans.studies.reversal_curse",
+    "regular-languages": "elegans.studies.regular_languages",
+    "group-sparse": "elegans.studies.group_sparse",
+    "in-context-recall": "elegans.studies.in_context_recall",
+    "gd-cot": "elegans.studies.gd_cot",
+    "icl-contrastive": "elegans.studies.icl_contrastive",
+}
 """Name -> module with a ``STUDY``."""
 
 

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from elegans.tasks.base import IGNORE, Batch, FiniteTask, Task, facts, score, token_nll
     from elegans.tasks.chain import TransitiveChain
+    from elegans.tasks.formal import ChainOfThought, FormalLanguage
+    from elegans.tasks.group_sparse import GroupSparse
+    from elegans.tasks.recall import InContextRecall
+    from elegans.tasks.regression import InContextRegression
     from elegans.tasks.reversal import InContextReversal, ReversalPairs
+    from elegans.tasks.weight_prediction import InContextWeightPrediction
 
 CATALOG: dict[str, tuple[str, str]] = {
     "ReversalPairs": (
@@ -24,6 +29,30 @@ CATALOG: dict[str, tuple[str, str]] = {
         "elegans.tasks.chain:TransitiveChain",
         "facts A -> B and B -> C; the test is the conclusion A ~> C",
     ),
+    "FormalLanguage": (
+        "elegans.tasks.formal:FormalLanguage",
+        "strings with the class that a finite automaton gives them: even pairs, parity check, any other",
+    ),
+    "ChainOfThought": (
+        "elegans.tasks.formal:ChainOfThought",
+        "sums modulo a number (parity check) taught symbol by symbol",
+    ),
+    "GroupSparse": (
+        "elegans.tasks.group_sparse:GroupSparse",
+        "many groups of normal features of which few decide the label",
+    ),
+    "InContextRecall": (
+        "elegans.tasks.recall:InContextRecall",
+        "what followed the trigger earlier in this sentence, among filler and noise; answers seen and unseen",
+    ),
+    "InContextRegression": (
+        "elegans.tasks.regression:InContextRegression",
+        "predict f(x') from pairs (x, f(x)): a linear function, its sine or its exponential",
+    ),
+    "InContextWeightPrediction": (
+        "elegans.tasks.weight_prediction:InContextWeightPrediction",
+        "name the vector that made the labels, in one step or by steps of gradient descent as vector thoughts",
+    ),
 }
 """Name -> (import path, one-line description)."""
 
@@ -33,8 +62,14 @@ __all__ = [
     "CATALOG",
     "IGNORE",
     "Batch",
+    "ChainOfThought",
     "FiniteTask",
+    "FormalLanguage",
+    "GroupSparse",
+    "InContextRecall",
+    "InContextRegression",
     "InContextReversal",
+    "InContextWeightPrediction",
     "ReversalPairs",
     "Task",
     "TransitiveChain",

@@ -43,7 +43,7 @@ class Run(Protocol):
         ...
 
     def progress(self, step: int, total: int, **metrics: float) -> None:
-        """Called a few times a second and after the last step."""
+        """Called before the first step, a few times a second, and after the last step."""
         ...
 
     def checkpoint(self, name: str) -> Checkpoint:
@@ -130,7 +130,9 @@ def fit(
     draw = _drawer(task, train_split, batch_size, seed, device)
     look = _measurer(model, task, measure or split_scores(), ema)
     members = isinstance(model, Ensemble)
-    saved, told = time.monotonic(), 0.0
+    saved = told = time.monotonic()
+    if run:
+        run.progress(state.step, steps)  # from here on time goes into steps, which is what an estimate needs
 
     with _seeded(model) as reseed:
         for step in range(state.step, steps + 1):
