@@ -31,6 +31,8 @@ class WeightPredictionConfig(Config):
     schedule: Literal["constant", "linear"] = setting(
         "constant", "learning rate over time; where the loss cannot reach zero it must fall for the weights to settle"
     )
+    clip: float | None = setting(None, "bound on the gradient's norm; roll-outs of its own need one", above=0)
+    warmup: int = setting(0, "updates over which the learning rate rises", at_least=0)
     n_eval: int = setting(2048, "test prompts per distribution", at_least=2)
     test_thoughts: int = setting(40, "thoughts, or loops, at test time", at_least=1)
     evaluations: int = setting(8, "measurements, log-spaced over the steps", at_least=1)
@@ -42,10 +44,10 @@ class WeightPredictionConfig(Config):
 
 
 def arms(base: WeightPredictionConfig, *, short: int, long: int, seeds_per_job: int) -> dict[str, Arm]:
-    """Every supervision from both starts; `short` and `long` are numbers of updates."""
+    """Every supervision, those that train from a random start from both; `short` and `long` are numbers of updates."""
     direct = base.replace(supervision="direct", thoughts=1, schedule="linear")
-    outcome = base.replace(supervision="outcome", thoughts=5, schedule="linear")
-    loop = base.replace(supervision="loop", steps=short, schedule="linear")
+    outcome = base.replace(supervision="outcome", thoughts=5, schedule="linear", clip=0.1, warmup=short * 2 // 5)
+    loop = base.replace(supervision="loop", steps=short, schedule="linear", clip=1.0)
     configs = {
         "cot": base.replace(steps=short),
         "cot-random": base.replace(init="random", steps=long),
@@ -53,7 +55,6 @@ def arms(base: WeightPredictionConfig, *, short: int, long: int, seeds_per_job: 
         "direct-long": direct.replace(steps=long),
         "direct-random": direct.replace(init="random", steps=long),
         "outcome": outcome.replace(steps=short),
-        "outcome-random": outcome.replace(init="random", steps=long),
         "loop-1": loop.replace(thoughts=1),
         "loop-2": loop.replace(thoughts=2),
         "loop-4": loop.replace(thoughts=4),

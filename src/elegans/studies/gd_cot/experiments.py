@@ -52,7 +52,12 @@ def train(config: WeightPredictionConfig, seeds: Sequence[int], run: Run) -> xr.
         TaskStack(tasks, seeds),
         steps=config.steps,
         batch_size=config.batch_size,
-        optim=Optim(lr=config.lr, schedule=config.schedule, clip=1.0 if own else None),
+        optim=Optim(
+            lr=config.lr,
+            schedule=config.schedule,
+            clip=config.clip,
+            warmup=config.warmup,
+        ),
         evaluate_at=log_steps(config.steps, config.evaluations),
         measure=_on_the_way(config),
         objective=answer_loss if own else vector_loss,

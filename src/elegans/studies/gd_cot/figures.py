@@ -11,7 +11,6 @@ from elegans.study import Bars, Curves, Figure, Heatmap, Results
 SUPERVISIONS = {
     "cot": "chain of thought",
     "outcome": "outcome only",
-    "outcome-random": "outcome only, random start",
     "loop-4": "four loops",
     "direct": "direct answer",
 }

@@ -44,8 +44,12 @@ STUDY = Study(
         "harm.",
         "The query token does not attend to itself, except where regularization needs it to: its label is 0, and its "
         "attention to itself only dilutes the answer.",
+        "Ten seeds, because with five the claim on augmented keys stayed open: a plain layer that is stuck on all four "
+        "starts, on one seed in five, spreads its gain.",
         "The exponential function has weights of standard deviation 0.5, because with 1 a few prompts make up the error.",
+        "Settings, and the norms at which claims are read, were found on seeds 100 to 104: at norm 0.3 the map elu + 1 is "
+        "nearly the exponential, and norm 1 is where random features begin to fail.",
     ],
-    seeds=5,
+    seeds=10,
     expected_minutes={"smoke": 0.1, "laptop": 2, "paper": 4500},
 )
