@@ -44,7 +44,7 @@ def test_growth_is_the_worst_step():
 def test_answers_are_read_at_the_trained_number():
     results = Results({"a": errors([8, 4, 2, 20], trained=2)})
     assert gd.answer(results, "a").item() == 2
-    assert gd.later_over_trained(results, "a", 3).item() == pytest.approx(1)
+    assert gd.later_over_trained(results, "a").item() == pytest.approx(1)
 
 
 def test_products_are_compared_with_both_sides_of_gradient_descent():
