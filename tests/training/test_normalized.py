@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from elegans.training.ensemble import Ensemble
-from elegans.training.optim import Optim
+from elegans.training.optim import Optim, gradient_norm
 
 
 class Pair(nn.Module):
@@ -52,3 +52,8 @@ def test_members_of_a_stack_are_normalized_one_by_one(scale):
         step(model, model(x))
         for found, expected in zip(member.parameters(), model.parameters(), strict=True):
             torch.testing.assert_close(found, expected.detach())
+
+
+def test_a_member_may_have_a_single_number_for_a_parameter():
+    grads = [torch.tensor([3.0, 0.0]), torch.tensor([[4.0], [2.0]])]
+    assert gradient_norm(grads, members=True).tolist() == [5.0, 2.0]

@@ -99,7 +99,7 @@ def _scale(gradient: Tensor, factor: Tensor, *, members: bool) -> None:
 def gradient_norm(grads: list[Tensor], *, members: bool = False) -> Float[Tensor, "*members"]:
     """The norm over all gradients together, or with `members` the norm of each slice along dimension 0."""
     if members:
-        return torch.stack([g.flatten(1).square().sum(1) for g in grads]).sum(0).sqrt()
+        return torch.stack([g.reshape(len(g), -1).square().sum(1) for g in grads]).sum(0).sqrt()
     return torch.nn.utils.get_total_norm(grads)
 
 
