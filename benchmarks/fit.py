@@ -15,7 +15,7 @@ import time
 import torch
 from torch.nn import functional as F
 
-from elegans.models.decoder import GPT
+from elegans.models.gpt import GPT
 from elegans.tasks.base import Batch
 from elegans.training import Optim, fit
 

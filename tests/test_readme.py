@@ -37,7 +37,7 @@ def test_commands_parse_and_plan(command, monkeypatch, capsys, tmp_path):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "_run_study", stop)
-    words = [word.replace("my_package.mixers:MyModel", "elegans.models.decoder:GPT") for word in shlex.split(command)]
+    words = [word.replace("my_package.mixers:MyModel", "elegans.models.gpt:GPT") for word in shlex.split(command)]
     with pytest.raises(SystemExit) as ended:
         cli.main(words[1:])
     expected = {"run": 130, "verdicts": 2}.get(words[1], 0)

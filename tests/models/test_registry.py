@@ -7,16 +7,22 @@ from elegans.models.registry import UnknownModel, settings_of
 
 
 def test_names_and_paths():
-    assert locate("gpt") == "elegans.models.decoder:GPT"
+    assert locate("gpt") == "elegans.models.gpt:GPT"
     assert locate("some.where:Mixer") == "some.where:Mixer"
     assert isinstance(build("gpt", vocab=5, width=8), GPT)
-    assert isinstance(build("elegans.models.decoder:GPT", vocab=5, width=8), GPT)
+    assert isinstance(build("elegans.models.gpt:GPT", vocab=5, width=8), GPT)
 
 
 def test_settings_pass_through():
     model = build("gpt", vocab=5, width=12, depth=3, heads=2, context=7, tied=False, seed=4)
     assert (len(model.blocks), model.token_table.weight.shape, model.context) == (3, (5, 12), 7)
     assert torch.equal(model.token_table.weight, build("gpt", vocab=5, width=12, seed=4).token_table.weight)
+
+
+def test_what_makes_a_model_what_its_name_says_cannot_be_set():
+    with pytest.raises(UnknownModel, match="model 'stablemask' is one with sink='stablemask'; it cannot be set"):
+        build("stablemask", vocab=5, sink="none")
+    assert "positions" in settings_of("gpt") - settings_of("gpt-alibi")
 
 
 @pytest.mark.parametrize("name", CATALOG)
@@ -28,12 +34,12 @@ def test_every_entry_describes_itself_in_a_line(name):
     ("name", "message"),
     [
         ("gpd", "no model 'gpd'; did you mean 'gpt'?"),
-        ("zzz", "known: gpt, bilinear, one-layer"),
+        ("zzz", "known: gpt, gpt-alibi"),
         ("no_such_package:Thing", "there is no module 'no_such_package'"),
-        ("elegans.models.decodr:GPT", "there is no module 'elegans.models.decodr'"),
-        ("elegans.models.decoder:GTP", "has no class 'GTP'; did you mean 'GPT'?"),
+        ("elegans.models.gtp:GPT", "there is no module 'elegans.models.gtp'"),
+        ("elegans.models.gpt:GTP", "has no class 'GTP'; did you mean 'GPT'?"),
         ("not a path:X", "no model 'not a path:X'"),
-        ("elegans.models.decoder:", "no model 'elegans.models.decoder:'"),
+        ("elegans.models.gpt:", "no model 'elegans.models.gpt:'"),
     ],
 )
 def test_wrong_names(name, message):

@@ -7,7 +7,7 @@ import xarray as xr
 from torch.nn import functional as F
 
 from elegans.models.bilinear import BilinearLM
-from elegans.models.decoder import GPT
+from elegans.models.gpt import GPT
 from elegans.models.one_layer import OneLayerLM
 from elegans.tasks.base import IGNORE
 from elegans.tasks.chain import TransitiveChain

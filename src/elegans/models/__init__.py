@@ -8,12 +8,26 @@ from elegans.models.registry import CATALOG, build, locate
 if TYPE_CHECKING:
     from elegans.models.base import SequenceModel, Site, Sites
     from elegans.models.bilinear import BilinearLM
-    from elegans.models.decoder import GPT
+    from elegans.models.gpt import GPT
+    from elegans.models.mamba import Mamba
     from elegans.models.one_layer import OneLayerLM
+    from elegans.models.rwkv import RWKV4
 
-__all__ = ["CATALOG", "GPT", "BilinearLM", "OneLayerLM", "SequenceModel", "Site", "Sites", "build", "locate"]
+__all__ = [
+    "CATALOG",
+    "GPT",
+    "RWKV4",
+    "BilinearLM",
+    "Mamba",
+    "OneLayerLM",
+    "SequenceModel",
+    "Site",
+    "Sites",
+    "build",
+    "locate",
+]
 
-_CLASSES = {path.partition(":")[2]: path.partition(":")[0] for path, _ in CATALOG.values()}
+_CLASSES = {path.partition(":")[2]: path.partition(":")[0] for path, *_ in CATALOG.values()}
 _CLASSES |= {name: "elegans.models.base" for name in ("SequenceModel", "Site", "Sites")}
 
 

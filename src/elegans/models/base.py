@@ -27,7 +27,8 @@ class Site(nn.Identity):
     ``final``                    B T D         after the last norm, before the unembedding
     ============================ ============= ====================================================
 
-    In `SequenceModel.step` they see the one new position: T is 1.
+    In `SequenceModel.extend` they see the new positions only; in `SequenceModel.step` T is 1. A block without MLP has no
+    ``mid`` and no ``mlp``, a mixer without heads no ``heads``.
     """
 
 
@@ -45,8 +46,8 @@ class Sites(nn.ModuleDict):
 class SequenceModel(nn.Module):
     """A model from tokens to next-token logits.
 
-    `forward` is the parallel form. A model that also has a recurrent form overrides `init_state` and `step`; feeding
-    tokens one by one then gives the logits of `forward`. A state is never changed in place, so one prefix can be
+    `forward` is the parallel form. A model that also has a recurrent form overrides `init_state` and `extend`; feeding
+    tokens in any portions then gives the logits of `forward`. A state is never changed in place, so one prefix can be
     continued in several ways.
     """
 
@@ -60,8 +61,17 @@ class SequenceModel(nn.Module):
         """The state before the first token."""
         raise NotImplementedError(f"{type(self).__name__} has no recurrent form")
 
+    def extend(self, tokens: Int[Tensor, "B T"], state: Any) -> tuple[Float[Tensor, "B T V"], Any]:
+        """Logits after each of T more tokens per sequence, and the new state. A whole prompt is read in one call."""
+        raise NotImplementedError(f"{type(self).__name__} has no recurrent form")
+
     def step(self, tokens: Int[Tensor, " B"], state: Any) -> tuple[Float[Tensor, "B V"], Any]:
         """Logits after one more token per sequence, and the new state."""
+        logits, state = self.extend(tokens[:, None], state)
+        return logits[:, 0], state
+
+    def state_bytes(self, num_tokens: int) -> int:
+        """Bytes of the state of one sequence after `num_tokens` tokens."""
         raise NotImplementedError(f"{type(self).__name__} has no recurrent form")
 
     def input_embeddings(self) -> Float[Tensor, "V D"]:
@@ -82,8 +92,16 @@ class SequenceModel(nn.Module):
         return found
 
     def undecayed(self) -> set[str]:
-        """Names of the parameters that weight decay must leave alone: by default all vectors (norms, biases)."""
-        return {name for name, p in self.named_parameters() if p.ndim < 2}
+        """Names of the parameters that weight decay must leave alone.
+
+        By default these are all vectors (norms, biases), and what a module lists in an attribute `undecayed`, as the
+        mixers do whose matrices are not weights of a projection.
+        """
+        names = {name for name, p in self.named_parameters() if p.ndim < 2}
+        for path, module in self.named_modules():
+            if module is not self:
+                names |= {f"{path}.{name}" for name in getattr(module, "undecayed", ())}
+        return names & {name for name, _ in self.named_parameters()}
 
 
 def require_positive(**sizes: int) -> None:
@@ -91,3 +109,10 @@ def require_positive(**sizes: int) -> None:
     for name, value in sizes.items():
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
+
+
+def num_bytes(state: Any) -> int:
+    """Bytes of all tensors in a state, which may be any nesting of tuples."""
+    if isinstance(state, Tensor):
+        return state.numel() * state.element_size()
+    return sum(num_bytes(part) for part in state) if isinstance(state, tuple) else 0

@@ -53,9 +53,13 @@ class BilinearLM(SequenceModel):
     def init_state(self, batch_size: int) -> None:
         """No state: the past does not matter."""
 
-    def step(self, tokens: Int[Tensor, " B"], state: None) -> tuple[Float[Tensor, "B V"], None]:
-        """Logits after one more token per sequence."""
-        return self(tokens[:, None])[:, 0], None
+    def extend(self, tokens: Int[Tensor, "B T"], state: None) -> tuple[Float[Tensor, "B T V"], None]:
+        """Logits after each of T more tokens per sequence."""
+        return self(tokens), None
+
+    def state_bytes(self, num_tokens: int) -> int:
+        """None."""
+        return 0
 
     def input_embeddings(self) -> Float[Tensor, "V D"]:
         """The fixed embeddings u."""

@@ -53,10 +53,16 @@ class OneLayerLM(SequenceModel):
         """The tokens seen so far: none."""
         return torch.empty(batch_size, 0, dtype=torch.long, device=self.Y.device)
 
-    def step(self, tokens: Int[Tensor, " B"], state: Int[Tensor, "B T"]) -> tuple[Float[Tensor, "B V"], Tensor]:
-        """Logits after one more token per sequence, and the tokens seen."""
-        seen = torch.cat([state, tokens[:, None]], dim=1)
-        return self(seen)[:, -1], seen
+    def extend(
+        self, tokens: Int[Tensor, "B T"], state: Int[Tensor, "B S"]
+    ) -> tuple[Float[Tensor, "B T V"], Int[Tensor, "B N"]]:
+        """Logits after each of T more tokens per sequence, and the tokens seen."""
+        seen = torch.cat([state, tokens], dim=1)
+        return self(seen)[:, state.shape[1] :], seen
+
+    def state_bytes(self, num_tokens: int) -> int:
+        """Bytes of the tokens seen, as 64-bit integers."""
+        return 8 * num_tokens
 
     def effective_weights(self) -> Float[Tensor, "V V"]:
         """Y, made symmetric where the model is: row x holds what token x adds to each logit at full attention."""

@@ -1,6 +1,7 @@
 """Floor 2: measurements on trained models. Model and items in, labelled arrays out."""
 
-from elegans.probes.chain import greedy, two_call
+from elegans.probes.chain import two_call
+from elegans.probes.decode import greedy
 from elegans.probes.logits import answer_logits, diagonal_score
 from elegans.probes.weights import effective_weights, embedding_cosines, mean_cosine
 

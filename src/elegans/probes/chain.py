@@ -1,25 +1,16 @@
 """One question or two: does a model conclude A ~> C at once, and does it by way of B?
 
-Shapes: N triples, P tokens per prompt, W tokens per word.
+Shapes: N triples.
 """
 
 import torch
 import xarray as xr
-from jaxtyping import Int
-from torch import Tensor, nn
+from torch import nn
 
-from elegans.tasks.base import evaluating, score
+from elegans.probes.decode import greedy
+from elegans.tasks.base import score
 from elegans.tasks.chain import TransitiveChain
 from elegans.tasks.words import ask
-
-
-def greedy(model: nn.Module, prompts: Int[Tensor, "N P"], length: int) -> Int[Tensor, "N W"]:
-    """The `length` most likely tokens after each prompt, each given the ones before."""
-    tokens = prompts
-    with evaluating(model):
-        for _ in range(length):
-            tokens = torch.cat([tokens, model(tokens)[:, -1].argmax(-1, keepdim=True)], dim=1)
-    return tokens[:, prompts.shape[1] :].clone()
 
 
 def two_call(model: nn.Module, task: TransitiveChain) -> xr.Dataset:
