@@ -94,6 +94,7 @@ def fit(
     objective: Callable[[nn.Module, Batch], Tensor] = mean_nll,
     train_split: str = "train",
     ema: EMA | None = None,
+    until: Callable[[xr.Dataset], bool] | None = None,
     run: Run | None = None,
     name: str = "fit",
     checkpoint_every: int | None = None,
@@ -112,6 +113,8 @@ def fit(
         objective: (model, batch) to a loss, or to one loss per member.
         train_split: the split to train on.
         ema: an average of the weights, measured beside the raw weights along a ``weights`` dimension (raw, ema).
+        until: ends the training early once it holds for what was just measured; it must not look at a split whose
+            scores are reported.
         run: the lab's handle.
         name: of this training phase, where an experiment has several.
         checkpoint_every: steps between checkpoints; by default one every 10 seconds.
@@ -138,6 +141,8 @@ def fit(
         for step in range(state.step, steps + 1):
             if step in due and step not in state.seen:
                 state.record(step, look())
+                if until and until(state.history[-1]):
+                    break
             if slot and step > state.step and _checkpoint_due(step, checkpoint_every, saved):
                 slot.save(state.point(step))
                 saved = time.monotonic()

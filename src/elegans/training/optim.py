@@ -21,7 +21,8 @@ class Optim:
     parameter tensor by itself. With ``fit(batch_size=None)`` all but the first are full-batch gradient descent.
 
     `clip` bounds the gradient's norm over all parameters. `warmup` steps of linear increase come first, then the
-    schedule: constant, or to zero along a line or a cosine. `lr_scale` multiplies the rate of parameters by name.
+    schedule: constant, or along a line or a cosine to `floor` times the rate. `lr_scale` multiplies the rate of
+    parameters by name.
     """
 
     kind: Literal["adamw", "sgd", "normalized", "normalized-tensor"] = "adamw"
@@ -33,11 +34,14 @@ class Optim:
     clip: float | None = None
     warmup: int = 0
     schedule: Literal["constant", "linear", "cosine"] = "constant"
+    floor: float = 0.0
     lr_scale: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.lr > 0:
             raise ValueError(f"lr must be above 0, got {self.lr}")
+        if not 0 <= self.floor <= 1:
+            raise ValueError(f"floor must be in [0, 1], got {self.floor}")
         if self.clip is not None and not self.clip > 0:
             raise ValueError(f"clip must be above 0, got {self.clip}")
 
@@ -63,7 +67,7 @@ class Optim:
             return self.lr * (step + 1) / self.warmup
         done = (step - self.warmup) / max(steps - self.warmup, 1)
         factor = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[self.schedule]
-        return self.lr * factor
+        return self.lr * (self.floor + (1 - self.floor) * factor)
 
     @property
     def rescales(self) -> bool:
