@@ -92,7 +92,7 @@ def list_models(as_json: Json = False) -> int:
     """List the models of the zoo."""
     from elegans.models.registry import CATALOG
 
-    return _print_catalog("models", CATALOG, as_json)
+    return _print_catalog("models", {name: preset[:2] for name, preset in CATALOG.items()}, as_json)
 
 
 @app.command("tasks")

@@ -70,6 +70,13 @@ class Config:
     def check(self) -> None:
         """Raise `UsageError` where fields contradict one another."""
 
+    def asks_of_model(self) -> frozenset[str]:
+        """The settings that its model must have for this arm to mean anything, beyond the usual sizes.
+
+        An arm about rotary positions, say, has nothing to ask of a model that has no ``positions``.
+        """
+        return frozenset()
+
     def replace(self, **changes: Any) -> typing.Self:
         """A copy with some fields changed, checked again. Raises `UsageError` for a field that does not exist."""
         names = [f.name for f in dataclasses.fields(self)]

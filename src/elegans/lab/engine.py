@@ -160,7 +160,7 @@ def collect(plan: Plan, store: Store) -> Results:
 
     done = store.done({r.key for r in plan.records.values()})
     entries = store.entries({r.key for r in plan.records.values()} - done)
-    datasets, missing = {}, {}
+    datasets, missing = {}, {arm: f"arm {arm!r} {why}" for arm, why in plan.left_out.items()}
     for arm in plan.arms:
         records = [plan.records[arm, seed] for seed in plan.request.seed_range]
         absent = [r for r in records if r.key not in done]

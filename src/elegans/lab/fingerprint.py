@@ -40,7 +40,7 @@ def revision(experiment: str, names: Iterable[str] = ()) -> str:
 
 def _collect_model(name: str, parts: dict[str, str]) -> None:
     """Add the module of a model if `name` is one."""
-    target = CATALOG[name][0] if name in CATALOG else name
+    target = CATALOG[name].path if name in CATALOG else name
     if ":" in target and _source(target.partition(":")[0]):
         _collect_module(target.partition(":")[0], parts)
 

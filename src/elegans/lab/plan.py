@@ -93,13 +93,17 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """The arms as they will run and the record of each at each seed; `extra` records only serve others' needs."""
+    """The arms as they will run and the record of each at each seed; `extra` records only serve others' needs.
+
+    `left_out` says of other arms why they are none.
+    """
 
     study: Study
     request: Request
     arms: Mapping[str, Arm]
     records: Mapping[tuple[str, int], Record]
     extra: tuple[Record, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def jobs(self, missing: Iterable[str]) -> list[Job]:
         """The jobs that make the records with `missing` keys, in the study's order, seeds outermost.
@@ -121,6 +125,8 @@ class Plan:
 def make_plan(study: Study, request: Request) -> Plan:
     """Resolve a request against a study. Raises `UsageError` for anything that does not exist or does not fit."""
     arms = configured(study, request)
+    left_out = _without_meaning(study.at(request.scale), arms)
+    arms = {name: arm for name, arm in arms.items() if name not in left_out}
     revisions = {name: revision(arm.experiment, _strings(arm.config)) for name, arm in arms.items()}
     made: dict[tuple[str, int], Record] = {}
 
@@ -144,7 +150,7 @@ def make_plan(study: Study, request: Request) -> Plan:
 
     asked = {(name, seed): record(name, seed) for name in arms for seed in request.seed_range}
     extra = tuple(r for address, r in made.items() if address not in asked)
-    return Plan(study, request, arms, asked, extra)
+    return Plan(study, request, arms, asked, extra, left_out)
 
 
 def _key(arm: Arm, seed: int, revision_: str, needs: Sequence[tuple[str, str]]) -> str:
@@ -179,7 +185,6 @@ def configured(study: Study, request: Request) -> dict[str, Arm]:
                 arms[name] = dataclasses.replace(arms[name], config=arms[name].config.replace(**changes))
             except UsageError as error:
                 raise UsageError(f"--set {override}: {error}") from None
-    _require_models(study.at(request.scale), arms)
     return arms
 
 
@@ -191,16 +196,25 @@ def _with_model(study: Study, arms: dict[str, Arm], model: str) -> dict[str, Arm
     return arms | changed
 
 
-def _require_models(preset: Mapping[str, Arm], arms: Mapping[str, Arm]) -> None:
-    """Refuse models that the request brought in and that do not exist."""
-    from elegans.models.registry import UnknownModel, load
+def _without_meaning(preset: Mapping[str, Arm], arms: Mapping[str, Arm]) -> dict[str, str]:
+    """The arms that ask of a model what it does not have, each with the reason.
 
-    changed = {getattr(arm.config, "model", "") for name, arm in arms.items() if arm != preset[name]}
-    for model in changed - {""}:
+    Only models that the request brought in are looked at. One that does not exist is refused.
+    """
+    from elegans.models.registry import UnknownModel, settings_of
+
+    left_out = {}
+    for name, arm in arms.items():
+        model = getattr(arm.config, "model", "")
+        if arm == preset[name] or not model:
+            continue
         try:
-            load(model)
+            lacking = arm.config.asks_of_model() - settings_of(model)
         except (UnknownModel, ImportError) as error:
             raise UsageError(str(error)) from None
+        if lacking:
+            left_out[name] = f"does not apply: {model} has no setting {', '.join(sorted(lacking))}"
+    return left_out
 
 
 def _has_field(arm: Arm, name: str) -> bool:

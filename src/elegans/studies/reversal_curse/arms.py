@@ -75,6 +75,12 @@ class TransformerConfig(Config):
         if self.width % self.heads:
             raise UsageError(f"width must be divisible by heads, got width {self.width} and heads {self.heads}")
 
+    def asks_of_model(self) -> frozenset[str]:
+        """The conditions that this arm changes."""
+        usual = TransformerConfig()
+        conditions = ("positions", "tied", "freeze_embeddings")
+        return frozenset(name for name in conditions if getattr(self, name) != getattr(usual, name))
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReversalConfig(TransformerConfig):

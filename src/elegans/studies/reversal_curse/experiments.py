@@ -197,10 +197,9 @@ def _train(
 
 
 def _model(config: TransformerConfig, vocab: int, seed: int) -> SequenceModel:
-    """The arm's model. One of another architecture gets the sizes that it knows; a condition it must know."""
-    sizes = {name: getattr(config, name) for name in ("width", "depth", "heads", "dropout")} | {"context": 16}
-    conditions = {name: getattr(config, name) for name in ("positions", "tied", "freeze_embeddings")}
-    usual, known = TransformerConfig(), settings_of(config.model)
-    changed = {name for name, value in conditions.items() if value != getattr(usual, name)}
-    settings = {name: value for name, value in (sizes | conditions).items() if name in known | changed}
+    """The arm's model; one of another architecture gets the settings that it knows."""
+    names = ("width", "depth", "heads", "dropout", "positions", "tied", "freeze_embeddings")
+    given = {name: getattr(config, name) for name in names} | {"context": 16}
+    known = settings_of(config.model)
+    settings = {name: value for name, value in given.items() if name in known}
     return build(config.model, vocab=vocab, seed=seed, **settings)
