@@ -54,9 +54,9 @@ class HeadedMixer(Mixer):
         self.shift = TokenShift(width, ("q", "k", "v")) if shift else None
         self.drop = dropped(dropout)
 
-    def reset_parameters(self, generator: torch.Generator, residual_std: float) -> None:
+    def reset_parameters(self, generator: torch.Generator, residual_std: float, std: float = 0.02) -> None:
         """Draw all weights anew."""
-        draw(self.project_in, 0.02, generator)
+        draw(self.project_in, std, generator)
         draw(self.project_out, residual_std, generator)
         if self.shift is not None:
             self.shift.reset_parameters()
@@ -119,9 +119,9 @@ class SelfAttention(HeadedMixer):
         self.dropout = dropout
         self.rotary, self.distance, self.sink = rotary, distance, sink
 
-    def reset_parameters(self, generator: torch.Generator, residual_std: float) -> None:
+    def reset_parameters(self, generator: torch.Generator, residual_std: float, std: float = 0.02) -> None:
         """Draw all weights anew."""
-        super().reset_parameters(generator, residual_std)
+        super().reset_parameters(generator, residual_std, std)
         if isinstance(self.sink, LearnedSink):
             nn.init.zeros_(self.sink.logit)
 

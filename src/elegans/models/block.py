@@ -51,8 +51,8 @@ class Mixer(nn.Module):
         super().__init__()
         self.at = Sites(*sites)
 
-    def reset_parameters(self, generator: torch.Generator, residual_std: float) -> None:
-        """Draw all weights anew; `residual_std` is for the projection back to the residual stream."""
+    def reset_parameters(self, generator: torch.Generator, residual_std: float, std: float = 0.02) -> None:
+        """Draw all weights anew, matrices with `std`, the projection back to the residual stream with `residual_std`."""
         raise NotImplementedError
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
@@ -98,12 +98,12 @@ class MLP(nn.Module):
         self.down = linear(hidden, width, bias=bias)
         self.drop = dropped(dropout)
 
-    def reset_parameters(self, generator: torch.Generator, residual_std: float) -> None:
+    def reset_parameters(self, generator: torch.Generator, residual_std: float, std: float = 0.02) -> None:
         """Draw all weights anew."""
-        draw(self.up, 0.02, generator)
+        draw(self.up, std, generator)
         draw(self.down, residual_std, generator)
         if self.gate is not None:
-            draw(self.gate, 0.02, generator)
+            draw(self.gate, std, generator)
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         """Each position by itself."""
@@ -145,14 +145,14 @@ class Block(nn.Module):
         self.norm_mlp = norm(norm_kind, width, bias=bias, eps=norm_eps) if mlp else None
         self.mlp = mlp
 
-    def reset_parameters(self, generator: torch.Generator, residual_std: float) -> None:
-        """Draw all weights anew; `residual_std` is for the projections back to the residual stream."""
+    def reset_parameters(self, generator: torch.Generator, residual_std: float, std: float = 0.02) -> None:
+        """Draw all weights anew, matrices with `std`, projections back to the residual stream with `residual_std`."""
         for part in (self.norm_mixer, self.norm_mlp):
             if part is not None:
                 part.reset_parameters()
         for part in (self.mixer, self.mlp):
             if part is not None:
-                part.reset_parameters(generator, residual_std)
+                part.reset_parameters(generator, residual_std, std)
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         """The residual stream after this block."""

@@ -29,8 +29,8 @@ class DecoderState:
 class Decoder(SequenceModel):
     r"""Embedding, blocks, norm, unembedding: :math:`\mathrm{logits} = W_u \, \mathrm{norm}(x_L)`.
 
-    Subclasses choose the blocks. Weights start as N(0, 0.02^2), those that write to the residual stream as
-    N(0, 0.02^2 / (2 depth)), biases as 0; a mixer may know better. All draws have their own address, so `seed` alone
+    Subclasses choose the blocks. Weights start as N(0, std^2), those that write to the residual stream as
+    N(0, std^2 / (2 depth)), biases as 0; a mixer may know better. All draws have their own address, so `seed` alone
     fixes the weights and a deeper model starts with the token and position tables of a shallower one.
 
     Args:
@@ -43,6 +43,7 @@ class Decoder(SequenceModel):
         norm_kind, norm_bias, norm_eps: the norm before the unembedding.
         embedding_norm: normalize the input of the first block.
         tied: unembed with the token table.
+        std: initial standard deviation of the blocks' matrices; 0.02 is GPT-2's, made for width 768 and more.
         embedding_std: initial standard deviation of the token table and the learned position table.
         dropout: rate on the input.
         freeze_embeddings: leave the token table and the position table as they start. When `tied` the token table is
@@ -66,13 +67,15 @@ class Decoder(SequenceModel):
         norm_eps: float = 1e-5,
         embedding_norm: bool = False,
         tied: bool = True,
+        std: float = 0.02,
         embedding_std: float = 0.02,
         dropout: float = 0.0,
         freeze_embeddings: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.vocab_size, self.context, self.embedding_std = vocab, context, embedding_std
+        self.vocab_size, self.context = vocab, context
+        self.std, self.embedding_std = std, embedding_std
         self.at = Sites("embed", "final")
         self.token_table = embedding(vocab, width)
         self.position_table = embedding(context, width) if table == "learned" and context else None
@@ -101,9 +104,9 @@ class Decoder(SequenceModel):
             if table is not None:
                 std = 0.02 if name == "unembedding" else self.embedding_std
                 nn.init.normal_(table.weight, std=std, generator=torch_rng("decoder", seed, name))
-        residual_std = 0.02 / math.sqrt(2 * len(self.blocks))
+        residual_std = self.std / math.sqrt(2 * len(self.blocks))
         for level, block in enumerate(self._blocks()[: self.distinct]):
-            block.reset_parameters(torch_rng("decoder", seed, "block", level), residual_std)
+            block.reset_parameters(torch_rng("decoder", seed, "block", level), residual_std, self.std)
         for part in (self.norm, self.embedding_norm):
             if part is not None:
                 part.reset_parameters()

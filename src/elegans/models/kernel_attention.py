@@ -58,9 +58,9 @@ class LinearAttention(HeadedMixer):
         self.num_features = self.head_width if features == "elu" else num
         self.register_buffer("directions", None if features == "elu" else torch.empty(num, self.head_width))
 
-    def reset_parameters(self, generator: torch.Generator, residual_std: float) -> None:
+    def reset_parameters(self, generator: torch.Generator, residual_std: float, std: float = 0.02) -> None:
         """Draw all weights and the directions anew."""
-        super().reset_parameters(generator, residual_std)
+        super().reset_parameters(generator, residual_std, std)
         if self.directions is not None:
             self.directions.copy_(orthogonal_directions(len(self.directions), self.head_width, generator))
 

@@ -87,11 +87,11 @@ class MambaMixer(Mixer):
         self.out_proj = linear(inner, width, bias=False)
 
     @torch.no_grad()
-    def reset_parameters(self, generator: torch.Generator, residual_std: float) -> None:
+    def reset_parameters(self, generator: torch.Generator, residual_std: float, std: float = 0.02) -> None:
         r"""Draw all weights anew, by the rules of the released code.
 
         Matrices are uniform in :math:`\pm 1 / \sqrt{\mathrm{fan\,in}}`, the last one of them divided by the root of the
-        number of layers. This number is read off `residual_std`, taken to be :math:`0.02 / \sqrt{2\,\mathrm{layers}}`.
+        number of layers. This number is read off `residual_std`, taken to be :math:`\mathrm{std} / \sqrt{2\,\mathrm{layers}}`.
         :math:`A_{log} = \log(1 \dots N)` and D = 1. The bias of the step sizes puts them log-uniformly into their range.
         """
 
@@ -100,7 +100,7 @@ class MambaMixer(Mixer):
 
         for layer in (self.in_proj, self.x_proj, self.dt_proj, self.out_proj):
             fill(layer.weight, layer.in_features**-0.5)
-        self.out_proj.weight *= residual_std * math.sqrt(2) / 0.02
+        self.out_proj.weight *= residual_std * math.sqrt(2) / std
         if self.conv1d is not None and self.conv1d.bias is not None:
             for parameter in (self.conv1d.weight, self.conv1d.bias):
                 fill(parameter, self.conv1d.kernel_size[0] ** -0.5)

@@ -39,7 +39,7 @@ class BlockState(NamedTuple):
 
 
 class TimeMixing(Mixer):
-    r"""The mixer of RWKV-4 (Eq. 11-15), with x^p the token shift of x by its own mu_p.
+    r"""The mixer of RWKV-4, with x^p the token shift of x by its own mu_p.
 
     .. math::
         r, k, v = W_r x^r, W_k x^k, W_v x^v, \qquad y = W_o (\sigma(r) \odot \mathrm{wkv}(k, v))
@@ -87,8 +87,8 @@ class TimeMixing(Mixer):
         self.output = linear(attention_width, width, bias=False)
 
     @torch.no_grad()
-    def reset_parameters(self, generator: torch.Generator, residual_std: float = 0.0) -> None:
-        """Draw all weights anew; the start of RWKV-4 has no use for `residual_std`."""
+    def reset_parameters(self, generator: torch.Generator, residual_std: float = 0.0, std: float = 0.02) -> None:
+        """Draw all weights anew; the start of RWKV-4 has no use for standard deviations."""
         depth_fraction = self.layer / max(self.depth - 1, 1)
         width, remaining = self.time_mix_k.shape[-1], 1 - self.layer / self.depth
         channels, positions = torch.arange(len(self.time_decay)), torch.arange(width) / width
@@ -118,7 +118,7 @@ class TimeMixing(Mixer):
 
 
 class ChannelMixing(nn.Module):
-    r"""The MLP of RWKV-4 (Eq. 16-18), which also sees the position before: :math:`\sigma(W_r x^r) W_v \max(W_k x^k, 0)^2`.
+    r"""The MLP of RWKV-4, which also sees the position before: :math:`\sigma(W_r x^r) W_v \max(W_k x^k, 0)^2`.
 
     Both mixtures start as ``time_mix_k`` of `TimeMixing`; W_k starts orthogonal, W_r and W_v zero.
     """
