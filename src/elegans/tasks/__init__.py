@@ -7,13 +7,25 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from elegans.tasks.associative_recall import AssociativeRecall, PromptOrder
     from elegans.tasks.base import IGNORE, Batch, FiniteTask, Task, facts, score, token_nll
     from elegans.tasks.chain import TransitiveChain
+    from elegans.tasks.copying import StringCopy
+    from elegans.tasks.cot_dp.arithmetic import ModularArithmetic
+    from elegans.tasks.cot_dp.edit_distance import EditDistance
+    from elegans.tasks.cot_dp.equations import LinearEquations
+    from elegans.tasks.cot_dp.lis import LongestIncreasingSubsequence
+    from elegans.tasks.cot_dp.prefix_sum import PrefixSum
     from elegans.tasks.formal import ChainOfThought, FormalLanguage
     from elegans.tasks.group_sparse import GroupSparse
+    from elegans.tasks.lagged_sum import LaggedSum
+    from elegans.tasks.markov import BigramBackcopy, MarkovText
+    from elegans.tasks.position import EvenToken, PositionIdentification
     from elegans.tasks.recall import InContextRecall
     from elegans.tasks.regression import InContextRegression
     from elegans.tasks.reversal import InContextReversal, ReversalPairs
+    from elegans.tasks.text import TextLM
+    from elegans.tasks.topics import TopicCorpus
     from elegans.tasks.weight_prediction import InContextWeightPrediction
 
 CATALOG: dict[str, tuple[str, str]] = {
@@ -53,6 +65,60 @@ CATALOG: dict[str, tuple[str, str]] = {
         "elegans.tasks.weight_prediction:InContextWeightPrediction",
         "name the vector that made the labels, in one step or by steps of gradient descent as vector thoughts",
     ),
+    "StringCopy": (
+        "elegans.tasks.copying:StringCopy",
+        "a random string and its copy, or what follows an n-gram in it; any length, packed or one per row",
+    ),
+    "AssociativeRecall": (
+        "elegans.tasks.associative_recall:AssociativeRecall",
+        "pairs of a key and a value, then every key again: which value belongs to it?",
+    ),
+    "PromptOrder": (
+        "elegans.tasks.associative_recall:PromptOrder",
+        "pairs of a key and a value with one question, before the pairs or after them",
+    ),
+    "LaggedSum": (
+        "elegans.tasks.lagged_sum:LaggedSum",
+        "a dynamic program that reads exactly m values back, at any length",
+    ),
+    "PrefixSum": (
+        "elegans.tasks.cot_dp.prefix_sum:PrefixSum",
+        "prefix sums modulo a number, with the chain or the answer alone",
+    ),
+    "ModularArithmetic": (
+        "elegans.tasks.cot_dp.arithmetic:ModularArithmetic",
+        "expressions modulo a prime, reduced one operation per line",
+    ),
+    "LinearEquations": (
+        "elegans.tasks.cot_dp.equations:LinearEquations",
+        "linear equations modulo a prime, solved by elimination",
+    ),
+    "LongestIncreasingSubsequence": (
+        "elegans.tasks.cot_dp.lis:LongestIncreasingSubsequence",
+        "the longest increasing subsequence, with the table of its dynamic program",
+    ),
+    "EditDistance": (
+        "elegans.tasks.cot_dp.edit_distance:EditDistance",
+        "the edit distance of two strings, with the table of its dynamic program",
+    ),
+    "MarkovText": ("elegans.tasks.markov:MarkovText", "a Markov chain, with its exact entropy rate"),
+    "BigramBackcopy": (
+        "elegans.tasks.markov:BigramBackcopy",
+        "a Markov chain in which triggers are followed by the token before them",
+    ),
+    "TopicCorpus": (
+        "elegans.tasks.topics:TopicCorpus",
+        "hidden topics, local statistics and facts to remember, with the exact Bayes loss of every token",
+    ),
+    "PositionIdentification": (
+        "elegans.tasks.position:PositionIdentification",
+        "say at each position its number, on constant or random input",
+    ),
+    "EvenToken": ("elegans.tasks.position:EvenToken", "say the token itself at every second position"),
+    "TextLM": (
+        "elegans.tasks.text:TextLM",
+        "next character or byte of a file, of Python's help texts, or of generated stories",
+    ),
 }
 """Name -> (import path, one-line description)."""
 
@@ -61,8 +127,12 @@ _BASE = ("IGNORE", "Batch", "FiniteTask", "Task", "facts", "score", "token_nll")
 __all__ = [
     "CATALOG",
     "IGNORE",
+    "AssociativeRecall",
     "Batch",
+    "BigramBackcopy",
     "ChainOfThought",
+    "EditDistance",
+    "EvenToken",
     "FiniteTask",
     "FormalLanguage",
     "GroupSparse",
@@ -70,8 +140,19 @@ __all__ = [
     "InContextRegression",
     "InContextReversal",
     "InContextWeightPrediction",
+    "LaggedSum",
+    "LinearEquations",
+    "LongestIncreasingSubsequence",
+    "MarkovText",
+    "ModularArithmetic",
+    "PositionIdentification",
+    "PrefixSum",
+    "PromptOrder",
     "ReversalPairs",
+    "StringCopy",
     "Task",
+    "TextLM",
+    "TopicCorpus",
     "TransitiveChain",
     "facts",
     "score",
