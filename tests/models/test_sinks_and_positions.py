@@ -71,9 +71,9 @@ def test_unknown_choices_are_refused(setting):
         build("gpt", vocab=5, width=8, **{setting: "kitchen"})
 
 
-def test_weights_of_their_own_come_in_whole_turns():
-    with pytest.raises(ValueError, match="weights of their own"):
-        build("gpt", vocab=5, width=8, depth=3, mixers=("relu", "linear"))
+def test_no_more_blocks_have_weights_of_their_own_than_there_are():
+    with pytest.raises(ValueError, match="at most the depth, 3, got 4"):
+        build("gpt", vocab=5, width=8, depth=3, distinct=4)
 
 
 def test_the_finite_form_depends_on_what_follows():

@@ -32,7 +32,7 @@ class GPT(Decoder):
         positions: ``learned`` or ``sinusoidal`` table added to the input, ``rotary`` turning of queries and keys, a
             bias on the scores by distance (``alibi``, ``hard-alibi``), or ``none`` (the causal mask alone tells
             positions apart). Mixers that have no scores ignore ``rotary``, ``alibi`` and ``hard-alibi``.
-        mixers: what mixes tokens: one kind for all layers, or one per layer (a shorter list is repeated). ``softmax``,
+        mixers: what mixes tokens: one kind for all layers, or one per layer by turns. ``softmax``,
             ``linear``, ``relu``, ``mamba``, ``rwkv4`` (its time mixing).
         features: of linear attention: ``elu`` (elu + 1), or ``positive`` random features.
         sink: what a softmax head may read of nothing: ``none``, ``stablemask`` (the endless form, which can be cached),
@@ -114,11 +114,8 @@ class GPT(Decoder):
         for kind in kinds or ("",):
             if kind not in MIXERS:
                 raise ValueError(f"mixers must be of {', '.join(MIXERS)}, got {kind!r}")
-        if distinct > depth or distinct % len(kinds):
-            raise ValueError(
-                f"of {depth} blocks, {distinct} have weights of their own: this must be a multiple of the "
-                f"number of mixers, {len(kinds)}, and at most the depth"
-            )
+        if distinct > depth:
+            raise ValueError(f"distinct must be at most the depth, {depth}, got {distinct}")
 
         def rotary() -> Rotary | None:
             return Rotary(width // heads, context, rotary_base) if positions == "rotary" else None

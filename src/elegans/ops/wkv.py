@@ -1,6 +1,6 @@
 r"""The WKV operator of RWKV-4: per channel, an average of the values so far whose weights decay with distance.
 
-Peng et al. 2023 (arXiv 2305.13048), Eq. 14. With the rate :math:`d = e^w > 0`,
+Peng et al. 2023 (arXiv 2305.13048). With the rate :math:`d = e^w > 0`,
 
 .. math::
     y_t = \frac{A_t + e^{u + k_t} v_t}{B_t + e^{u + k_t}}, \qquad
@@ -25,7 +25,7 @@ from torch.autograd.function import once_differentiable
 from elegans.ops.transforms import inside_transform
 
 LOG2E = math.log2(math.e)
-PORTION = 1 << 16
+PORTION = 1 << 16  # numbers per tensor that are worked on at a time; a few such tensors fit into a cache
 EMPTY = -1e38
 """The exponent of a sum of nothing; finite, because inf - inf is not a number."""
 
