@@ -131,4 +131,5 @@ FAILING = study(a=A, b=Arm("toys:broken", Toy()), c=Arm("toys:double", Toy(), ne
 DEADLY = study(a=A, b=Arm("toys:deadly", Toy()))
 TOGETHER = study(a=A, b=Arm("toys:together", Toy(), seeds_per_job=2))
 SHARED = study(a=A, b=Arm("toys:double", Toy(), needs={"base": Needs("a", seed=7)}))
+PREPARED = study(a=Arm("toys:train", Toy(), seed=100), b=B)
 CIRCULAR = study(a=Arm("toys:double", Toy(), needs={"base": Needs("b")}), b=B)

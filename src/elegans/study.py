@@ -206,7 +206,10 @@ class Paper:
 
 @dataclass(frozen=True)
 class Needs:
-    """The artefact of another arm: of the same seed, or of one fixed seed that all share."""
+    """The artefact of another arm: of the same seed, or of one fixed seed that all share.
+
+    An arm that has a seed of its own is needed at that seed.
+    """
 
     arm: str
     seed: int | None = None
@@ -219,12 +222,16 @@ class Arm:
     `experiment` is ``"package.module:function"``. The function takes ``(config, seed, run)`` and returns an
     `xarray.Dataset`. With ``seeds_per_job > 1`` it takes ``(config, seeds, run)``, trains those seeds together, and
     returns a dataset with a ``seed`` dimension.
+
+    An arm with a `seed` of its own runs once, at that seed, whatever seeds are asked for: a preparation that others need,
+    such as a sweep of learning rates on a seed that is not reported.
     """
 
     experiment: str
     config: Config
     needs: Mapping[str, Needs] = field(default_factory=dict)
     seeds_per_job: int = 1
+    seed: int | None = None
 
 
 Metric = Callable[["Results"], Any]

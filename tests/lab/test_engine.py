@@ -7,6 +7,7 @@ import pytest
 import toys
 import xarray as xr
 
+from elegans import studies
 from elegans.lab.engine import collect, execute
 from elegans.lab.executors import InlineExecutor
 from elegans.lab.plan import Request, make_plan
@@ -65,6 +66,25 @@ def test_artefacts_come_from_the_same_seed_or_from_a_fixed_one(lab):
     shared, _, trained = lab(toys.SHARED)
     assert sum(line.endswith(" 7") for line in trained) == 1
     assert float(shared["b"].loss[0]) == float(shared["b"].loss[1])
+
+
+def test_an_arm_with_a_seed_of_its_own_runs_once_for_all(lab):
+    results, _, trained = lab(toys.PREPARED, seeds=3)
+    assert len([line for line in trained if line.startswith("train") and line.endswith(" 100")]) == 1
+    assert len(trained) == 4
+    assert results["a"].seed.values.tolist() == [100]
+    assert results["b"].loss.sizes["seed"] == 3 and len(set(results["b"].loss.values.tolist())) == 1
+
+
+def test_arms_that_ask_what_a_model_has_not_are_left_out_with_the_reason(lab):
+    study = studies.load("reversal-curse")
+    plan = make_plan(study, Request(scale="smoke", seeds=1, model="mamba"))
+    assert set(plan.left_out) == {"gpt-rotary", "gpt-no-positions"}
+    assert plan.left_out["gpt-rotary"] == "does not apply: mamba has no setting positions"
+    assert not plan.left_out.keys() & plan.arms.keys()
+    missing = collect(plan, lab.store).missing
+    assert missing["gpt-rotary"] == "arm 'gpt-rotary' does not apply: mamba has no setting positions"
+    assert not make_plan(study, Request(scale="smoke", seeds=1)).left_out
 
 
 def test_seeds_of_a_batched_arm_go_into_one_job(lab):

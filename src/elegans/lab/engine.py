@@ -71,7 +71,7 @@ def execute(plan: Plan, store: Store, make_executor: Callable[[Notify], Executor
     jobs = plan.jobs({r.key for r in records} - done)
     session = _Session(plan, store, board, jobs, done)
     executor = make_executor(session.hear)
-    totals = {arm: len(plan.request.seed_range) for arm in plan.arms}
+    totals = {arm: len(plan.seeds(arm)) for arm in plan.arms}
     cached = {arm: sum(r.key in done for (a, _), r in plan.records.items() if a == arm) for arm in plan.arms}
     board.start(plan.study.name, plan.request.scale, totals, executor.slots, cached)
     try:
@@ -162,7 +162,7 @@ def collect(plan: Plan, store: Store) -> Results:
     entries = store.entries({r.key for r in plan.records.values()} - done)
     datasets, missing = {}, {arm: f"arm {arm!r} {why}" for arm, why in plan.left_out.items()}
     for arm in plan.arms:
-        records = [plan.records[arm, seed] for seed in plan.request.seed_range]
+        records = [plan.records[arm, seed] for seed in plan.seeds(arm)]
         absent = [r for r in records if r.key not in done]
         if absent:
             missing[arm] = (
@@ -173,7 +173,7 @@ def collect(plan: Plan, store: Store) -> Results:
         joined = xr.concat(
             parts, dim="seed", data_vars="all", join="exact", coords="minimal", compat="override", combine_attrs="drop"
         )
-        datasets[arm] = joined.assign_coords(seed=list(plan.request.seed_range))
+        datasets[arm] = joined.assign_coords(seed=plan.seeds(arm))
     return Results(datasets, missing)
 
 

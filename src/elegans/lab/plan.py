@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from elegans.lab.fingerprint import revision
-from elegans.study import Arm, Config, Study, UsageError, unknown
+from elegans.study import Arm, Config, Needs, Study, UsageError, unknown
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,11 @@ class Plan:
     extra: tuple[Record, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
 
+    def seeds(self, arm: str) -> list[int]:
+        """The seeds at which an arm is reported."""
+        own = self.arms[arm].seed
+        return list(self.request.seed_range) if own is None else [own]
+
     def jobs(self, missing: Iterable[str]) -> list[Job]:
         """The jobs that make the records with `missing` keys, in the study's order, seeds outermost.
 
@@ -130,6 +135,10 @@ def make_plan(study: Study, request: Request) -> Plan:
     revisions = {name: revision(arm.experiment, _strings(arm.config)) for name, arm in arms.items()}
     made: dict[tuple[str, int], Record] = {}
 
+    def needed_seed(need: Needs, seed: int) -> int:
+        own = arms[need.arm].seed if need.arm in arms else None
+        return next(s for s in (need.seed, own, seed) if s is not None)
+
     def record(name: str, seed: int, above: tuple[str, ...] = ()) -> Record:
         if (name, seed) in made:
             return made[name, seed]
@@ -139,7 +148,7 @@ def make_plan(study: Study, request: Request) -> Plan:
             raise UsageError(f"arms need one another in a circle: {' -> '.join([*above, name])}")
         arm = arms[name]
         needs = tuple(
-            (artifact, record(need.arm, seed if need.seed is None else need.seed, (*above, name)).key)
+            (artifact, record(need.arm, needed_seed(need, seed), (*above, name)).key)
             for artifact, need in sorted(arm.needs.items())
         )
         key = _key(arm, seed, revisions[name], needs)
@@ -148,7 +157,11 @@ def make_plan(study: Study, request: Request) -> Plan:
         )
         return made[name, seed]
 
-    asked = {(name, seed): record(name, seed) for name in arms for seed in request.seed_range}
+    asked = {
+        (name, seed): record(name, seed)
+        for name, arm in arms.items()
+        for seed in (request.seed_range if arm.seed is None else [arm.seed])
+    }
     extra = tuple(r for address, r in made.items() if address not in asked)
     return Plan(study, request, arms, asked, extra, left_out)
 
