@@ -3,6 +3,8 @@
 Shapes: B batch, T positions, D width, H heads, K head width, V vocabulary.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from jaxtyping import Float, Int
@@ -52,6 +54,8 @@ class SequenceModel(nn.Module):
     """
 
     vocab_size: int
+    recipe: Mapping[str, Any] = MappingProxyType({})
+    """The arguments of `build` that made this model, empty for one made otherwise."""
 
     def forward(self, tokens: Int[Tensor, "B T"]) -> Float[Tensor, "B T V"]:
         """Logits of the token after each position."""

@@ -91,7 +91,7 @@ class MambaMixer(Mixer):
         r"""Draw all weights anew, by the rules of the released code.
 
         Matrices are uniform in :math:`\pm 1 / \sqrt{\mathrm{fan\,in}}`, the last one of them divided by the root of the
-        number of layers. This number is read off `residual_std`, taken to be :math:`\mathrm{std} / \sqrt{2\,\mathrm{layers}}`.
+        number of layers, which is read off `residual_std`, taken to be :math:`\mathrm{std} / \sqrt{2\,\mathrm{layers}}`.
         :math:`A_{log} = \log(1 \dots N)` and D = 1. The bias of the step sizes puts them log-uniformly into their range.
         """
 

@@ -98,7 +98,9 @@ def build(name: str, *, vocab: int, seed: int = 0, **config: Any) -> "SequenceMo
                 near = difflib.get_close_matches(key, accepted, n=1)
                 hint = f"did you mean {near[0]!r}? " if near else ""
                 raise UnknownModel(f"model {name!r} has no setting {key!r}; {hint}accepted: {', '.join(accepted)}")
-    return model(**arguments, **fixed)
+    made = model(**arguments, **fixed)
+    made.recipe = {"name": name, **arguments}
+    return made
 
 
 def fixed_settings(name: str) -> Mapping[str, Any]:
