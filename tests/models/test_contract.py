@@ -16,7 +16,7 @@ from elegans.models.decoder import DecoderState
 ZOO = {
     "gpt": ("gpt", {"width": 16}),
     "gpt-rotary": ("gpt", {"width": 16, "positions": "rotary", "tied": False, "depth": 3}),
-    "gpt-none": ("gpt", {"width": 16, "positions": "none", "heads": 1, "depth": 1}),
+    "gpt-none": ("gpt", {"width": 16, "positions": "none", "depth": 1}),
     "gpt-sinusoidal": ("gpt", {"width": 16, "positions": "sinusoidal", "embedding_norm": True}),
     "gpt-hard-alibi": ("gpt", {"width": 16, "positions": "hard-alibi"}),
     "gpt-llama": (
@@ -170,9 +170,23 @@ def test_every_site_reaches_the_logits(name):
         handle = site.register_forward_hook(replace)
         changed = model(tokens)
         handle.remove()
-        assert len(seen) == 1 and seen[0].shape[:2] == (2, 5), path
+        attention_map = path.endswith(("scores", "weights"))
+        assert len(seen) == 1 and seen[0].shape[: 4 if attention_map else 2] == (
+            (2, 4, 5, 5) if attention_map else (2, 5)
+        )
         assert not torch.allclose(changed, plain), path
     torch.testing.assert_close(model(tokens), plain)
+
+
+@zoo
+def test_looking_at_all_sites_changes_nothing(name):
+    model = make(name).double()
+    tokens = sequences(2, 5)
+    plain, seen = model(tokens), {}
+    for path, site in model.sites().items():
+        site.register_forward_hook(lambda module, inputs, output, path=path: seen.update({path: output}))
+    torch.testing.assert_close(model(tokens), plain)
+    assert set(seen) == set(model.sites())
 
 
 @zoo

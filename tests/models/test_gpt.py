@@ -68,7 +68,7 @@ def test_logits_equal_the_naive_formula(positions, tied):
 
 
 def test_sites_are_those_of_the_table():
-    in_block = ["in", "mixer.heads", "mixer", "mid", "mlp", "out"]
+    in_block = ["in", "mixer.scores", "mixer.weights", "mixer.heads", "mixer", "mid", "mlp", "out"]
     expected = {"embed", "final"} | {f"blocks.{level}.{name}" for level in (0, 1) for name in in_block}
     assert set(GPT(vocab=9, width=8).sites()) == expected
 

@@ -14,7 +14,7 @@ from elegans.models.block import Mixer, draw, dropped, linear
 from elegans.models.positions import ALiBi, HardALiBi, Rotary
 from elegans.models.sinks import LearnedSink, SoftmaxPlusOne, StableMask
 from elegans.models.token_shift import TokenShift
-from elegans.ops.attention import attention
+from elegans.ops.attention import attention, attention_scores, normalized, weighted
 
 
 class HeadedMixer(Mixer):
@@ -23,6 +23,7 @@ class HeadedMixer(Mixer):
     Args:
         width: D.
         heads: H, a divisor of `width`.
+        sites: names of sites beside ``heads``.
         key_heads: G, a divisor of `heads`; each head of keys and values serves H / G heads of queries (Ainslie et al.
             2023, arXiv 2305.13245). None is H.
         bias: whether the projections have one.
@@ -35,12 +36,13 @@ class HeadedMixer(Mixer):
         width: int,
         heads: int,
         *,
+        sites: tuple[str, ...] = (),
         key_heads: int | None = None,
         bias: bool = True,
         dropout: float = 0.0,
         shift: bool = False,
     ) -> None:
-        super().__init__("heads")
+        super().__init__("heads", *sites)
         key_heads = heads if key_heads is None else key_heads
         require_positive(width=width, heads=heads, key_heads=key_heads)
         if width % heads:
@@ -95,6 +97,9 @@ class SelfAttention(HeadedMixer):
         o^h_t = \sum_{s \le t} \mathrm{softmax}_s(q^h_t \cdot k^h_s / \sqrt K) \, v^h_s, \qquad
         y_t = W_o [o^1_t; \dots; o^H_t]
 
+    The sites ``scores`` and ``weights`` hold the attention map before and after the softmax. Only where a hook is on one
+    of them is the map computed at all.
+
     Args:
         width, heads, key_heads, bias, dropout, shift: as in `HeadedMixer`; dropout acts on the weights too.
         rotary: turns queries and keys by their position.
@@ -115,7 +120,9 @@ class SelfAttention(HeadedMixer):
         dropout: float = 0.0,
         shift: bool = False,
     ) -> None:
-        super().__init__(width, heads, key_heads=key_heads, bias=bias, dropout=dropout, shift=shift)
+        super().__init__(
+            width, heads, sites=("scores", "weights"), key_heads=key_heads, bias=bias, dropout=dropout, shift=shift
+        )
         self.dropout = dropout
         self.rotary, self.distance, self.sink = rotary, distance, sink
 
@@ -143,7 +150,12 @@ class SelfAttention(HeadedMixer):
         if self.key_heads < self.heads:
             k, v = (x.repeat_interleave(self.heads // self.key_heads, dim=-2) for x in (k, v))
         bias, sink = self.bias_and_sink(q.shape[-3], k.shape[-3])
-        return self.merge(attention(q, k, v, sink, bias, dropout=self.dropout if self.training else 0.0))
+        dropout = self.dropout if self.training else 0.0
+        if not self.at.watched("scores", "weights"):
+            return self.merge(attention(q, k, v, sink, bias, dropout=dropout))
+        scores = self.at["scores"](attention_scores(q, k, bias))
+        weights = self.at["weights"](normalized(scores, sink))
+        return self.merge(weighted(nn.functional.dropout(weights, dropout), v))
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         """What each position reads from itself and those before it."""

@@ -22,6 +22,8 @@ class Site(nn.Identity):
     ``embed``                    B T D         input of the first block
     ``blocks.{l}.in``            B T D         residual stream entering block l
     ``blocks.{l}.mixer.heads``   B T H K       output of each head before the output projection
+    ``blocks.{l}.mixer.scores``  B H T S       softmax attention: what the softmax is taken of, -inf for hidden keys
+    ``blocks.{l}.mixer.weights`` B H T S       softmax attention: the weights
     ``blocks.{l}.mixer``         B T D         what the token mixer adds to the residual stream
     ``blocks.{l}.mid``           B T D         residual stream between mixer and MLP
     ``blocks.{l}.mlp``           B T D         what the MLP adds to the residual stream
@@ -43,6 +45,10 @@ class Sites(nn.ModuleDict):
 
     def __init__(self, *names: str) -> None:
         super().__init__({name: Site() for name in names})
+
+    def watched(self, *names: str) -> bool:
+        """Whether a hook is on one of these sites."""
+        return any(self[name]._forward_hooks or self[name]._forward_pre_hooks for name in names)
 
 
 class SequenceModel(nn.Module):

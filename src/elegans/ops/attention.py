@@ -34,21 +34,37 @@ def visible(num_queries: int, num_keys: int, device: torch.device | None = None)
     return torch.ones(num_queries, num_keys, dtype=torch.bool, device=device).tril(num_keys - num_queries)
 
 
+def attention_scores(
+    q: Float[Tensor, "B T H K"], k: Float[Tensor, "B S H K"], bias: Float[Tensor, "H T S"] | None = None
+) -> Float[Tensor, "B H T S"]:
+    """Products of queries and keys over sqrt K, with the bias; -inf for keys that a query does not see."""
+    scores = torch.einsum("bthk,bshk->bhts", q, k) / math.sqrt(q.shape[-1])
+    if bias is not None:
+        scores = scores + bias
+    return scores.masked_fill(~visible(q.shape[1], k.shape[1], q.device), -math.inf)
+
+
+def normalized(scores: Float[Tensor, "B H T S"], sink: Float[Tensor, "H T"] | None = None) -> Float[Tensor, "B H T S"]:
+    """The softmax of the scores; with a sink the weights sum to less than 1."""
+    if sink is None:
+        return scores.softmax(-1)
+    column = sink[..., None].expand(len(scores), -1, -1, 1)
+    return torch.cat([scores, column], dim=-1).softmax(-1)[..., :-1]
+
+
 def attention_weights(
     q: Float[Tensor, "B T H K"],
     k: Float[Tensor, "B S H K"],
     sink: Float[Tensor, "H T"] | None = None,
     bias: Float[Tensor, "H T S"] | None = None,
 ) -> Float[Tensor, "B H T S"]:
-    """The weights of all keys, materialized; with a sink they sum to less than 1. For maps, and as the reference."""
-    scores = torch.einsum("bthk,bshk->bhts", q, k) / math.sqrt(q.shape[-1])
-    if bias is not None:
-        scores = scores + bias
-    scores = scores.masked_fill(~visible(q.shape[1], k.shape[1], q.device), -math.inf)
-    if sink is None:
-        return scores.softmax(-1)
-    column = sink[..., None].expand(len(q), -1, -1, 1)
-    return torch.cat([scores, column], dim=-1).softmax(-1)[..., :-1]
+    """The weights of all keys, materialized."""
+    return normalized(attention_scores(q, k, bias), sink)
+
+
+def weighted(weights: Float[Tensor, "B H T S"], v: Float[Tensor, "B S H K"]) -> Float[Tensor, "B T H K"]:
+    """The values by their weights."""
+    return torch.einsum("bhts,bshk->bthk", weights, v)
 
 
 def reference_attention(
@@ -61,8 +77,7 @@ def reference_attention(
     dropout: float = 0.0,
 ) -> Float[Tensor, "B T H K"]:
     """`attention` through its weights: any device, any transform, any number of derivatives."""
-    weights = F.dropout(attention_weights(q, k, sink, bias), dropout)
-    return torch.einsum("bhts,bshk->bthk", weights, v)
+    return weighted(F.dropout(attention_weights(q, k, sink, bias), dropout), v)
 
 
 def attention(
@@ -205,5 +220,4 @@ def reference_stablemask(
     scores = torch.einsum("bthk,bshk->bhts", q, k) / math.sqrt(q.shape[-1])
     causal = visible(scores.shape[-1], scores.shape[-1], q.device)
     pseudo = -gamma[:, None, None] * torch.arange(scores.shape[-1], device=q.device)
-    weights = torch.where(causal, scores, pseudo).softmax(-1) * causal
-    return torch.einsum("bhts,bshk->bthk", weights, v)
+    return weighted(torch.where(causal, scores, pseudo).softmax(-1) * causal, v)
