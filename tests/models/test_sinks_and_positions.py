@@ -107,3 +107,13 @@ def test_shared_layers_are_one_layer_applied_again():
     assert model.blocks[0].mlp.up.weight is model.blocks[2].mlp.up.weight
     two = build("gpt", vocab=7, width=16, depth=4, distinct=2)
     assert two.blocks[1].mlp.up.weight is two.blocks[3].mlp.up.weight is not two.blocks[2].mlp.up.weight
+
+
+@pytest.mark.parametrize("name", ["gpt", "stablemask", "gpt-alibi", "linear", "relu", "mamba", "rwkv4", "hybrid"])
+def test_half_precision_stays_near_single(name):
+    model = build(name, vocab=7, width=16)
+    tokens = torch.randint(0, 7, (2, 30), generator=torch.Generator().manual_seed(0))
+    full = model(tokens)
+    half = model.bfloat16()(tokens)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), full, atol=0.02, rtol=0.05)

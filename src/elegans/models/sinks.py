@@ -60,7 +60,8 @@ class StableMask(nn.Module):
         end = start + num_queries
         positions = torch.arange(start + 1, end + 1, device=self.gamma.device, dtype=torch.double)
         total = end if self.finite else None
-        return pseudo_log_mass(self.gamma.double(), positions, total, relative=self.relative).to(self.gamma.dtype)
+        mass = pseudo_log_mass(self.gamma.double(), positions, total, relative=self.relative)
+        return mass.to(torch.promote_types(self.gamma.dtype, torch.float32))  # i gamma needs more than half precision
 
 
 class LearnedSink(nn.Module):

@@ -48,7 +48,7 @@ def normalized(scores: Float[Tensor, "B H T S"], sink: Float[Tensor, "H T"] | No
     """The softmax of the scores; with a sink the weights sum to less than 1."""
     if sink is None:
         return scores.softmax(-1)
-    column = sink[..., None].expand(len(scores), -1, -1, 1)
+    column = sink[..., None].to(scores.dtype).expand(len(scores), -1, -1, 1)
     return torch.cat([scores, column], dim=-1).softmax(-1)[..., :-1]
 
 
