@@ -1,4 +1,4 @@
-"""What README tells a newcomer to type works."""
+"""What README and the pages in docs/ tell a reader to type works."""
 
 import re
 import shlex
@@ -8,6 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = sorted((ROOT / "docs").glob("*.md"))
 SHELL = [
     line.split("#")[0].strip() for block in re.findall(r"```sh\n(.*?)```", README, re.S) for line in block.splitlines()
 ]
@@ -19,9 +20,18 @@ def test_make_has_the_targets():
         assert re.search(rf"^{target}:", makefile, re.M), target
 
 
-def test_the_links_lead_somewhere():
-    for target in re.findall(r"\]\((?!http)([^)]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES], ids=lambda page: page.name)
+def test_the_links_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!http)([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_examples_of_a_page_run_from_top_to_bottom(page):
+    text = page.read_text(encoding="utf-8")
+    if "transformers" in text:
+        pytest.importorskip("transformers")
+    exec("\n".join(re.findall(r"```python\n(.*?)```", text, re.S)), {})
 
 
 @pytest.mark.parametrize("command", [line for line in SHELL if line.startswith("elegans")])
