@@ -28,6 +28,7 @@ class Rotary(nn.Module):
         super().__init__()
         if head_width % 2:
             raise ValueError(f"rotary positions need an even head width, got {head_width}")
+        self.base = base
         angles = torch.outer(torch.arange(context), base ** -(torch.arange(0, head_width, 2) / head_width))
         self.register_buffer("cos", angles.cos(), persistent=False)
         self.register_buffer("sin", angles.sin(), persistent=False)
