@@ -21,13 +21,13 @@ reproduce: $(CORE)
 	$(BIN)/elegans report --markdown > RESULTS.md
 
 lint: $(DEV)
-	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
 bench: $(DEV)
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fit.py
+	$(BIN)/elegans bench
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -246,7 +246,7 @@ def test_import_and_help_and_list_are_light():
 
 
 def test_every_command_has_a_help_that_fits_a_screen(elegans):
-    for command in ("list", "show", "run", "verdicts", "report", "models", "tasks"):
+    for command in ("list", "show", "run", "verdicts", "report", "models", "tasks", "bench"):
         out, _ = elegans(command, "--help").communicate()
         assert 3 < out.count("\n") < 50
         assert max(map(len, out.splitlines())) <= 100

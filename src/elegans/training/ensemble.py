@@ -19,7 +19,7 @@ from torch.func import functional_call, stack_module_state
 from elegans.tasks.base import Batch, Task
 
 CPU_LIMIT = 20_000
-"""Trainable parameters above which a CPU runs members faster one after another (benchmarks/ensemble.py)."""
+"""Trainable parameters above which a CPU runs members faster one after another (elegans bench ensemble)."""
 
 
 class Ensemble(nn.Module):
