@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 Level = Literal["character", "byte"]
-SPLITS = ("train", "select", "test")
+SPLITS: tuple[str, ...] = ("train", "select", "test")
 GAP = "\n\n"
 """What stands between two documents of a split."""
 
