@@ -164,6 +164,7 @@ class Mamba(Decoder):
         norm: ``rms`` or ``layer``.
         norm_eps: added to the variance.
         tied: unembed with the token table.
+        std: initial standard deviation of the MLPs' matrices.
         embedding_std: initial standard deviation of the tables.
         freeze_embeddings: leave the tables of the input as they start (see `Decoder`).
         seed: of the initial weights.
@@ -188,6 +189,7 @@ class Mamba(Decoder):
         norm: NormKind = "rms",
         norm_eps: float = 1e-5,
         tied: bool = True,
+        std: float = 0.02,
         embedding_std: float = 0.02,
         freeze_embeddings: bool = False,
         seed: int = 0,
@@ -219,6 +221,7 @@ class Mamba(Decoder):
             norm_kind=norm,
             norm_eps=norm_eps,
             tied=tied,
+            std=std,
             embedding_std=embedding_std,
             freeze_embeddings=freeze_embeddings,
             seed=seed,

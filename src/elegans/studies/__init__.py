@@ -14,6 +14,9 @@ MODULES = {
     "in-context-recall": "elegans.studies.in_context_recall",
     "gd-cot": "elegans.studies.gd_cot",
     "icl-contrastive": "elegans.studies.icl_contrastive",
+    "stablemask": "elegans.studies.stablemask",
+    "rwkv": "elegans.studies.rwkv",
+    "ssm-limits": "elegans.studies.ssm_limits",
 }
 """Name -> module with a ``STUDY``."""
 
