@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from elegans.tasks.reversal import InContextReversal, ReversalPairs
     from elegans.tasks.text import TextLM
     from elegans.tasks.topics import TopicCorpus
+    from elegans.tasks.two_hop import TwoHopFacts
     from elegans.tasks.weight_prediction import InContextWeightPrediction
 
 CATALOG: dict[str, tuple[str, str]] = {
@@ -40,6 +41,10 @@ CATALOG: dict[str, tuple[str, str]] = {
     "TransitiveChain": (
         "elegans.tasks.chain:TransitiveChain",
         "facts A -> B and B -> C; the test is the conclusion A ~> C",
+    ),
+    "TwoHopFacts": (
+        "elegans.tasks.two_hop:TwoHopFacts",
+        "facts h r -> t and their compositions, with the bridge spelled out or not; some facts are never composed",
     ),
     "FormalLanguage": (
         "elegans.tasks.formal:FormalLanguage",
@@ -154,6 +159,7 @@ __all__ = [
     "TextLM",
     "TopicCorpus",
     "TransitiveChain",
+    "TwoHopFacts",
     "facts",
     "score",
     "token_nll",
