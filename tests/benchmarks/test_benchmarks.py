@@ -38,7 +38,7 @@ def test_contenders_agree_and_are_timed(name):
         assert result.refused is None
         for timing in result.timings:
             assert (timing.ms is not None and timing.ms > 0) == (timing.contender.call is not None)
-            assert timing.contender.call is not None or not HAS_PEERS
+            assert timing.contender.call is not None or not HAS_PEERS or "TransformerLens" in timing.contender.name
     assert torch.equal(torch.random.get_rng_state(), state)
 
 

@@ -20,6 +20,7 @@ CATALOG: dict[str, tuple[str, str]] = {
     "wkv": ("elegans.benchmarks.wkv:cases", "RWKV-4's WKV operator against loops"),
     "linear-attention": ("elegans.benchmarks.linear_attention:cases", "linear attention in chunks against a loop"),
     "training-step": ("elegans.benchmarks.training_step:cases", "a whole training step against Hugging Face's models"),
+    "patching": ("elegans.benchmarks.patching:cases", "a sweep of activation patching against TransformerLens"),
     "decoding": ("elegans.benchmarks.decoding:cases", "the next token after a long context against a short one"),
 }
 """Name -> (import path, one-line description)."""

@@ -232,7 +232,7 @@ def smoke() -> dict[str, Arm]:
 
 
 def laptop() -> dict[str, Arm]:
-    """Two CPU cores, about six minutes."""
+    """Two CPU cores, about nine minutes for five seeds."""
     pairs = NetworkConfig(batch_size=64, n_eval=512)
     return trained(
         NetworkConfig(steps=400),
