@@ -54,12 +54,12 @@ def test_the_logit_matrix_has_the_asked_pair_on_its_diagonal():
     assert float(found.diagonal_score.sel(direction="untrained", block="held")) < 1
 
 
-def test_another_architecture_gets_what_it_knows_and_must_know_a_condition():
+def test_another_architecture_gets_what_it_knows_and_is_asked_for_what_an_arm_changes():
     assert "heads" not in settings_of("bilinear")
     model = _model(ReversalConfig(model="bilinear", width=32), vocab=10, seed=0)
     assert model.theta.shape == (32, 32)
-    with pytest.raises(ValueError, match="no setting 'positions'"):
-        _model(ReversalConfig(model="bilinear", positions="rotary"), vocab=10, seed=0)
+    assert ReversalConfig(model="bilinear", positions="rotary").asks_of_model() == {"positions"}
+    assert not ReversalConfig(model="bilinear").asks_of_model()
 
 
 def test_contradictory_sizes_are_refused():
