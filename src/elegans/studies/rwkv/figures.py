@@ -11,6 +11,7 @@ from elegans.studies.rwkv.claims import REACHED, end, power_law, slow_channels
 from elegans.study import Bars, Curves, Figure, Results
 
 NETWORKS = {"rwkv4": "RWKV-4", "transformer": "transformer", "shift-attention": "shift attention"}
+DECODERS = {"decoding-rwkv4": "RWKV-4", "decoding-transformer": "transformer"}
 STARTS = {
     "init-official": "tiny embeddings, zero matrices",
     "init-normal": "embeddings N(0, 0.02^2)",
@@ -70,18 +71,19 @@ def scaling(results: Results) -> xr.DataArray:
     slope = xr.cov(x, y, dim="arm") / x.var("arm", ddof=1)
     fitted = y.mean("arm") + slope * (x - x.mean("arm"))
     rows = xr.concat([10**y, 10**fitted], "what").assign_coords(what=["RWKV-4", "power law"])
-    return rows.rename(arm="compute").assign_coords(compute=10 ** x.isel(seed=0).values)
+    return rows.rename(arm="compute").assign_coords(
+        compute=[float(f"{10 ** (flop - 9):.3g}") for flop in x.isel(seed=0).values]
+    )
 
 
 def decoding(results: Results) -> xr.DataArray:
-    """Milliseconds per token and kilobytes of state by position."""
-    arms = {"decoding-rwkv4": "RWKV-4", "decoding-transformer": "transformer"}
+    """Milliseconds per token by position."""
+    return 1e3 * results.over(DECODERS, lambda data: data.seconds)
 
-    def both(data: xr.Dataset) -> xr.DataArray:
-        rows = xr.concat([1e3 * data.seconds, data.state_bytes / 1024], "what")
-        return rows.assign_coords(what=["CPU time of the next token (ms)", "state of a sequence (KiB)"])
 
-    return results.over(arms, both)
+def states(results: Results) -> xr.DataArray:
+    """Kilobytes of state by position."""
+    return results.over(DECODERS, lambda data: data.state_bytes / 1024)
 
 
 def operators(results: Results) -> xr.DataArray:
@@ -178,21 +180,31 @@ FIGURES: tuple[Figure, ...] = (
         "and the power law through them.",
         data=scaling,
         x="compute",
-        x_label="training compute (FLOP)",
+        x_label="training compute (GFLOP)",
         y_label="excess (nats per token)",
         color="what",
         log_x=True,
         log_y=True,
     ),
     Curves(
-        name="decoding",
-        caption="The next token after a long prompt. The cache of the transformer grows with every token, and the time to "
-        "read it; RWKV-4's state is what it was.",
+        name="decoding-time",
+        caption="The next token after a long prompt: RWKV-4 reads a state of one size, a transformer all that it has kept.",
         data=decoding,
         x="position",
         x_label="tokens read before",
+        y_label="CPU time (ms)",
         color="arm",
-        facet="what",
+        log_x=True,
+    ),
+    Curves(
+        name="state-size",
+        caption="What decoding keeps of one sequence. The cache of the transformer grows with every token, the state of "
+        "RWKV-4 does not.",
+        data=states,
+        x="position",
+        x_label="tokens read before",
+        y_label="state (KiB)",
+        color="arm",
         log_x=True,
         log_y=True,
     ),
