@@ -17,6 +17,7 @@ MODULES = {
     "stablemask": "elegans.studies.stablemask",
     "rwkv": "elegans.studies.rwkv",
     "ssm-limits": "elegans.studies.ssm_limits",
+    "two-hop-cot": "elegans.studies.two_hop_cot",
 }
 """Name -> module with a ``STUDY``."""
 
