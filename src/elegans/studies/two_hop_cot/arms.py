@@ -109,7 +109,7 @@ def smoke() -> dict[str, Arm]:
         lam=1.0,
         steps=8,
         batch_size=16,
-        evaluations=1,
+        evaluations=2,
         evaluation_items=20,
         circuit_items=10,
     )
@@ -117,7 +117,7 @@ def smoke() -> dict[str, Arm]:
 
 
 def laptop() -> dict[str, Arm]:
-    """Two CPU cores, about twelve minutes."""
+    """Two CPU cores, about twenty minutes for five seeds."""
     return arms(FactsConfig(), {"steps": 4000}, {"mamba": {"steps": 1000}, "rwkv4": {}, "looped": {}})
 
 
