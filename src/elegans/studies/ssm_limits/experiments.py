@@ -21,6 +21,7 @@ from elegans.probes.capacity import Memory, copy_capacity, slot_accuracy
 from elegans.probes.decode import greedy
 from elegans.probes.operations import multiply_adds
 from elegans.studies.ssm_limits.arms import (
+    SOLVED,
     CapacityConfig,
     ChainConfig,
     CopyConfig,
@@ -59,7 +60,7 @@ def capacity(config: CapacityConfig, seed: int, run: Run) -> xr.Dataset:
                 length=length,
                 state_size=max(round(state_size(length)), 1),
                 num_symbols=config.symbols,
-                repetitions=config.repetitions,
+                repetitions=config.repetitions * max(config.lengths) // length,
                 seed=seed,
             )
             for length in config.lengths
@@ -378,20 +379,24 @@ def given_scores(model: nn.Module, task: DynamicProgram) -> xr.Dataset:
 def local(config: LocalConfig, seed: int, run: Run) -> xr.Dataset:
     """Token accuracy of a layer with E state numbers on a lagged sum, by E (``state``).
 
-    Of several starts the one that is best on ``select`` counts: single starts stay in local optima.
+    Of several starts the one that is best on ``select`` counts: single starts stay in local optima. States are tried from
+    the largest down to the first that does not learn the sum; what is smaller is not a number.
     """
     task = LaggedSum(length=config.length, lag=config.lag, n_eval=config.n_eval, seed=seed)
-    found = []
-    for state in config.states:
+    found = dict.fromkeys(config.states, np.nan)
+    for state in sorted(config.states, reverse=True):
         best = -1.0, 0.0
         for start in range(config.starts):
             model = _local_layer(config, task, state, seed, start, run)
             best = max(best, (_token_accuracy(model, task, "select"), _token_accuracy(model, task, "test")))
             if best[0] >= config.stop:
                 break
-        found.append(best[1])
+        found[state] = best[1]
+        if best[0] < SOLVED:
+            break
     return xr.Dataset(
-        {"accuracy": ("state", found), "lag": config.lag, "pairs": config.length}, coords={"state": list(config.states)}
+        {"accuracy": ("state", list(found.values())), "lag": config.lag, "pairs": config.length},
+        coords={"state": list(found)},
     )
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import xarray as xr
 
-from elegans.studies.ssm_limits.claims import SOLVED, final
+from elegans.studies.ssm_limits.arms import SOLVED
+from elegans.studies.ssm_limits.claims import final
 from elegans.study import Bars, Curves, Heatmap, Results
 
 COPIERS = {
@@ -13,12 +14,12 @@ COPIERS = {
     "copy-no-positions": "transformer, no positions",
     "copy-hard-alibi": "transformer, hard ALiBi",
     "copy-ssm": "state space",
+    "copy-ssm-small-state": "state space, N = 1",
 }
 SHORT = {
     "copy-alibi-short": "transformer, ALiBi",
-    "copy-ssm-short-small-state": "state space, small N",
     "copy-ssm-short": "state space",
-    "copy-ssm-short-large-state": "state space, large N",
+    "copy-ssm-short-small-state": "state space, N = 1",
 }
 PROGRAMS = {"prefix-long": "prefix sums", "lis-long": "LIS", "lis-short": "LIS, short (control)"}
 RACES = {"prefix-medium": "prefix sums", "prefix-short": "short prefix sums (control)", "lis-long": "LIS"}
@@ -163,7 +164,7 @@ FIGURES = (
     ),
     Curves(
         name="length-generalization",
-        caption="Character accuracy by length after training on strings of up to 16 characters (laptop). Beyond, the "
+        caption="Character accuracy by length after training on strings of up to 12 characters (laptop). Beyond, the "
         "encoding of positions matters more than the architecture.",
         data=by_length,
         x="length",
@@ -206,7 +207,8 @@ FIGURES = (
     Heatmap(
         name="locality",
         caption="Token accuracy on lagged sums by lag m and number of state numbers E; a guess has 0.5, and "
-        f"{SOLVED} counts as solved. The smallest state that solves it grows with the lag, not with the length.",
+        f"{SOLVED} counts as solved. States are tried from the largest down to the first that fails. The smallest that "
+        "solves it grows with the lag, not with the length.",
         data=locality,
         x="state",
         y="lag",
