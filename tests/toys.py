@@ -25,6 +25,13 @@ class Toy(Config):
     sizes: tuple[int, ...] = setting((1, 2), "some sizes", at_least=1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Reader(Toy):
+    """Reads what a language model in a directory says."""
+
+    lm: str = setting("", "directory of a language model; empty: none")
+
+
 def log(name, seed):
     if path := os.environ.get("TOY_LOG"):
         with open(path, "a", encoding="utf-8") as file:
@@ -133,3 +140,4 @@ TOGETHER = study(a=A, b=Arm("toys:together", Toy(), seeds_per_job=2))
 SHARED = study(a=A, b=Arm("toys:double", Toy(), needs={"base": Needs("a", seed=7)}))
 PREPARED = study(a=Arm("toys:train", Toy(), seed=100), b=B)
 CIRCULAR = study(a=Arm("toys:double", Toy(), needs={"base": Needs("b")}), b=B)
+READING = study(a=Arm("toys:train", Reader()), b=B)

@@ -41,6 +41,7 @@ Sets = Annotated[
     list[str] | None, typer.Option("--set", help="ARM.config.FIELD=VALUE; ARM may be a pattern like 'gpt*'.")
 ]
 Model = Annotated[str | None, typer.Option(help="Ask the question of this model: a name, or 'package.module:Class'.")]
+LM = Annotated[str | None, typer.Option("--lm", help="Ask it of the Hugging Face causal LM in this directory.")]
 AScale = Annotated[Scale | None, typer.Option(help="The preset (default: laptop).")]
 
 
@@ -118,6 +119,7 @@ def run(
     max_seeds: Annotated[int | None, typer.Option(min=2, help="Where --until-decided stops (default: 20).")] = None,
     sets: Sets = None,
     model: Model = None,
+    lm: LM = None,
     workers: Annotated[
         int | None, typer.Option(min=0, help="Worker processes (default: one per core); 0 runs jobs in this process.")
     ] = None,
@@ -144,6 +146,7 @@ def run(
             first_seed=first_seed,
             overrides=tuple(sets or ()),
             model=model,
+            lm=lm,
             looks=len(schedule),
         )
         schedules.append(schedule)
@@ -215,10 +218,11 @@ def verdicts(
     first_seed: Annotated[int | None, typer.Option(min=0, help="The first seed.")] = None,
     sets: Sets = None,
     model: Model = None,
+    lm: LM = None,
     as_json: Json = False,
 ) -> int:
     """Print the claim table again, from the store; by default of what was last run."""
-    _answer(_stored_pages(names, scale, seeds, first_seed, sets, model)[0], as_json)
+    _answer(_stored_pages(names, scale, seeds, first_seed, sets, model, lm)[0], as_json)
     return 0
 
 
@@ -263,6 +267,7 @@ def _stored_pages(
     first_seed: int | None = None,
     sets: Sequence[str] | None = None,
     model: str | None = None,
+    lm: str | None = None,
 ) -> tuple[list[StudyPage], Store]:
     """Pages from the store, each as last run unless the call says otherwise."""
     from elegans import studies
@@ -286,6 +291,7 @@ def _stored_pages(
             "first_seed": first_seed,
             "overrides": tuple(sets) if sets else None,
             "model": model,
+            "lm": lm,
         }
         changes = {name: value for name, value in given.items() if value is not None}
         pages.append(assemble(make_plan(study, dataclasses.replace(request, **changes)), store))

@@ -159,6 +159,23 @@ def test_a_pattern_changes_every_arm_that_has_the_field():
     assert [plan.arms[name].config.sizes for name in ("a", "a2", "b")] == [(4, 5), (4, 5), (1, 2)]
 
 
+def test_other_weights_in_a_directory_are_another_job(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    weights = tmp_path / "lm" / "model.safetensors"
+    weights.parent.mkdir()
+    keys = []
+    for content in ("few", "more"):
+        weights.write_text(content)
+        plan = make_plan(toys.READING, Request(lm="lm"))
+        assert plan.arms["a"].config.lm == str(tmp_path / "lm")
+        keys.append(plan.records["a", 0].key)
+    assert len({*keys, make_plan(toys.READING, Request()).records["a", 0].key}) == 3
+    with pytest.raises(UsageError, match="nowhere is not a directory with a language model"):
+        make_plan(toys.READING, Request(lm="nowhere"))
+    with pytest.raises(UsageError, match="no arm of toy has a language model"):
+        make_plan(toys.STUDY, Request(lm="lm"))
+
+
 def test_model_replaces_the_model_of_every_arm():
     plan = make_plan(toys.STUDY, Request(model="bilinear"))
     assert {arm.config.model for arm in plan.arms.values()} == {"bilinear"}

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from elegans.lab.fingerprint import revision
@@ -25,6 +26,8 @@ class Request:
     """Each ``ARM.config.FIELD=VALUE``; ARM may be a pattern such as ``gpt-*``."""
     model: str | None = None
     """Replaces the model of every arm whose config names one."""
+    lm: str | None = None
+    """Replaces the language model, a directory, of every arm whose config names one."""
     looks: int = 1
     """How often results may be judged before seeds are added no more."""
 
@@ -175,7 +178,17 @@ def _key(arm: Arm, seed: int, revision_: str, needs: Sequence[tuple[str, str]]) 
         "revision": revision_,
         "needs": needs,
     }
+    if lm := getattr(arm.config, "lm", ""):
+        content["lm"] = _files_of(Path(lm))
     return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def _files_of(directory: Path) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of a language model's files: other weights in the same place are another model."""
+    if not directory.is_dir():
+        raise UsageError(f"{directory} is not a directory with a language model")
+    found = [(path.name, path.stat()) for path in sorted(directory.iterdir()) if path.is_file()]
+    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in found]
 
 
 def _strings(config: Config) -> list[str]:
@@ -191,7 +204,9 @@ def configured(study: Study, request: Request) -> dict[str, Arm]:
         raise UsageError("seeds must be at least 1 and the first seed at least 0")
     arms = dict(study.at(request.scale))
     if request.model is not None:
-        arms = _with_model(study, arms, request.model)
+        arms = _with(study, arms, "model", request.model, "model that can be replaced")
+    if request.lm is not None:
+        arms = _with(study, arms, "lm", str(Path(request.lm).resolve()), "language model that can be replaced")
     for override in request.overrides:
         for name, changes in _parse_override(override, arms):
             try:
@@ -201,11 +216,12 @@ def configured(study: Study, request: Request) -> dict[str, Arm]:
     return arms
 
 
-def _with_model(study: Study, arms: dict[str, Arm], model: str) -> dict[str, Arm]:
-    names = [n for n, arm in arms.items() if _has_field(arm, "model")]
-    if not names:
-        raise UsageError(f"no arm of {study.name} has a model that can be replaced")
-    changed = {n: dataclasses.replace(arms[n], config=arms[n].config.replace(model=model)) for n in names}
+def _with(study: Study, arms: dict[str, Arm], name: str, value: str, what: str) -> dict[str, Arm]:
+    """The arms with a field of their configs replaced, where they have it."""
+    having = [n for n, arm in arms.items() if _has_field(arm, name)]
+    if not having:
+        raise UsageError(f"no arm of {study.name} has a {what}")
+    changed = {n: dataclasses.replace(arms[n], config=arms[n].config.replace(**{name: value})) for n in having}
     return arms | changed
 
 

@@ -45,13 +45,15 @@ def command(study: str, request: Request) -> str:
         words += ["--first-seed", str(request.first_seed)]
     for override in request.overrides:
         words += ["--set", override]
-    if request.model:
-        words += ["--model", request.model]
+    for option in ("model", "lm"):
+        if value := getattr(request, option):
+            words += [f"--{option}", value]
     return shlex.join(words)
 
 
 def _changes(request: Request) -> tuple[str, ...]:
-    return (*request.overrides, *([f"model={request.model}"] if request.model else []))
+    replaced = [f"{option}={value}" for option in ("model", "lm") if (value := getattr(request, option))]
+    return (*request.overrides, *replaced)
 
 
 def _environment(found: Sequence[dict[str, str]]) -> dict[str, str]:
