@@ -189,8 +189,8 @@ class LocalConfig(Config):
     embedding_std: float = setting(
         0.5, "initial standard deviation of the embeddings; with 0.1 few starts learn", above=0
     )
-    starts: int = setting(2, "starts at most; the best on `select` counts", at_least=1)
-    steps: int = setting(800, "updates at most", at_least=1)
+    starts: int = setting(3, "starts at most; the best on `select` counts", at_least=1)
+    steps: int = setting(1000, "updates at most", at_least=1)
     batch_size: int = setting(64, "sequences per update", at_least=1)
     lr: float = setting(0.01, "AdamW's learning rate, along a line down to a tenth", above=0)
     stop: float = setting(0.99, "training ends at this token accuracy on `select`, and no other start follows", above=0)
@@ -338,7 +338,7 @@ def smoke() -> dict[str, Arm]:
 
 
 def laptop() -> dict[str, Arm]:
-    """Two CPU cores, about six minutes."""
+    """Two CPU cores, about twenty minutes for five seeds."""
     sweep = {"rates": (0.004, 0.008, 0.016), "steps": 400, "evaluate_every": 400}
     return (
         untrained(CapacityConfig(), SlotsConfig(), CostConfig())
