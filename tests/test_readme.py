@@ -38,6 +38,7 @@ def test_the_examples_of_a_page_run_from_top_to_bottom(page):
 def test_commands_parse_and_plan(command, monkeypatch, capsys, tmp_path):
     """Each command goes as far as its plan; what follows is tested elsewhere."""
     from elegans import cli
+    from elegans.cli import lab
 
     monkeypatch.setenv("ELEGANS_HOME", str(tmp_path / "runs"))
     planned = []
@@ -46,7 +47,7 @@ def test_commands_parse_and_plan(command, monkeypatch, capsys, tmp_path):
         planned.append(plan)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_run_study", stop)
+    monkeypatch.setattr(lab, "run_study", stop)
     words = [word.replace("my_package.mixers:MyModel", "elegans.models.gpt:GPT") for word in shlex.split(command)]
     with pytest.raises(SystemExit) as ended:
         cli.main(words[1:])

@@ -1,0 +1,5 @@
+"""``python -m elegans.cli``."""
+
+from elegans.cli import main
+
+main()
