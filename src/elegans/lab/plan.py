@@ -114,7 +114,7 @@ class Plan:
         return list(self.request.seed_range) if own is None else [own]
 
     def jobs(self, missing: Iterable[str]) -> list[Job]:
-        """The jobs that make the records with `missing` keys, in the study's order, seeds outermost.
+        """The jobs that make the records with `missing` keys: preparations, then seed by seed, in the study's order.
 
         Seeds of a batched arm are grouped in plan order, so a rerun after an interruption groups them alike.
         """
@@ -127,7 +127,7 @@ class Plan:
                     todo.append(record)
             size = arm.seeds_per_job
             jobs += [Job(tuple(todo[i : i + size]), size > 1) for i in range(0, len(todo), size)]
-        return sorted(jobs, key=lambda job: job.seeds[0])
+        return sorted(jobs, key=lambda job: (self.arms[job.arm].seed is None, job.seeds[0]))
 
 
 def make_plan(study: Study, request: Request) -> Plan:
