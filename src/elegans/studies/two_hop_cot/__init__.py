@@ -57,5 +57,5 @@ STUDY = Study(
         "Settings and thresholds come from a prototype with random streams of its own, and were checked on seed 100.",
     ],
     seeds=5,
-    expected_minutes={"smoke": 0.3, "laptop": 13, "paper": 100_000},
+    expected_minutes={"smoke": 0.3, "laptop": 21, "paper": 100_000},
 )
