@@ -10,11 +10,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from elegans import interop, lm, models, probes, tasks, training
+    from elegans import interop, lm, models, probes, reasoning, tasks, training
     from elegans.models.registry import build
 
 __version__ = "0.1.0"
-__all__ = ["build", "interop", "lm", "models", "probes", "tasks", "training"]
+__all__ = ["build", "interop", "lm", "models", "probes", "reasoning", "tasks", "training"]
 
 
 def __getattr__(name: str) -> Any:
