@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from elegans.tasks.associative_recall import AssociativeRecall, PromptOrder
     from elegans.tasks.base import IGNORE, Batch, FiniteTask, Task, facts, score, token_nll
+    from elegans.tasks.blocksworld.sequences import BlocksworldSequences
     from elegans.tasks.chain import TransitiveChain
     from elegans.tasks.copying import StringCopy
     from elegans.tasks.cot_dp.arithmetic import ModularArithmetic
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
     from elegans.tasks.cot_dp.prefix_sum import PrefixSum
     from elegans.tasks.formal import ChainOfThought, FormalLanguage
     from elegans.tasks.group_sparse import GroupSparse
+    from elegans.tasks.hybrid.corpus import HybridCorpus
+    from elegans.tasks.implicit.boolean import BooleanExpressions
+    from elegans.tasks.implicit.code_reading import CodeReading
+    from elegans.tasks.implicit.equations import EquationSystems
+    from elegans.tasks.implicit.expressions import Expressions
+    from elegans.tasks.implicit.pointer_reading import PointerReading
+    from elegans.tasks.implicit.relations import Relations
     from elegans.tasks.lagged_sum import LaggedSum
     from elegans.tasks.markov import BigramBackcopy, MarkovText
     from elegans.tasks.position import EvenToken, PositionIdentification
@@ -124,6 +132,38 @@ CATALOG: dict[str, tuple[str, str]] = {
         "elegans.tasks.text:TextLM",
         "next character or byte of a file, of Python's help texts, or of generated stories",
     ),
+    "Expressions": (
+        "elegans.tasks.implicit.expressions:Expressions",
+        "sums with a factor that is always zero, which makes the answer a part of the question",
+    ),
+    "CodeReading": (
+        "elegans.tasks.implicit.code_reading:CodeReading",
+        "programs whose long first function does not matter",
+    ),
+    "Relations": (
+        "elegans.tasks.implicit.relations:Relations",
+        "cities joined in a chain, and a last line that tells whether two are connected",
+    ),
+    "BooleanExpressions": (
+        "elegans.tasks.implicit.boolean:BooleanExpressions",
+        "Boolean expressions that end in `and False` or `or True`",
+    ),
+    "EquationSystems": (
+        "elegans.tasks.implicit.equations:EquationSystems",
+        "two linear equations whose unknowns are equal",
+    ),
+    "PointerReading": (
+        "elegans.tasks.implicit.pointer_reading:PointerReading",
+        "follow pointers through cells; the pattern is the cell where all walks end",
+    ),
+    "HybridCorpus": (
+        "elegans.tasks.hybrid.corpus:HybridCorpus",
+        "texts with a class and typed words, and a dial for what one tells of the other",
+    ),
+    "BlocksworldSequences": (
+        "elegans.tasks.blocksworld.sequences:BlocksworldSequences",
+        "optimal plans, next states and judgments of actions among blocks; whole classes of problems are held out",
+    ),
 }
 """Name -> (import path, one-line description)."""
 
@@ -135,12 +175,18 @@ __all__ = [
     "AssociativeRecall",
     "Batch",
     "BigramBackcopy",
+    "BlocksworldSequences",
+    "BooleanExpressions",
     "ChainOfThought",
+    "CodeReading",
     "EditDistance",
+    "EquationSystems",
     "EvenToken",
+    "Expressions",
     "FiniteTask",
     "FormalLanguage",
     "GroupSparse",
+    "HybridCorpus",
     "InContextRecall",
     "InContextRegression",
     "InContextReversal",
@@ -150,9 +196,11 @@ __all__ = [
     "LongestIncreasingSubsequence",
     "MarkovText",
     "ModularArithmetic",
+    "PointerReading",
     "PositionIdentification",
     "PrefixSum",
     "PromptOrder",
+    "Relations",
     "ReversalPairs",
     "StringCopy",
     "Task",
