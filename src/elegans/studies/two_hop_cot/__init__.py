@@ -54,7 +54,7 @@ STUDY = Study(
         "Equal exposure to OOD facts, not equal updates, is held fixed over lambda.",
         "Other architectures train with the reference's rates, which were not tuned for them; Mamba, which is slow at such "
         "short sequences, with 1000 updates.",
-        "Settings and thresholds come from a prototype with random streams of its own and were checked on seeds 100 and 101.",
+        "Settings and thresholds come from a prototype with random streams of its own; checked on seeds 100 and 101.",
     ],
     seeds=5,
     expected_minutes={"smoke": 0.3, "laptop": 21, "paper": 100_000},
