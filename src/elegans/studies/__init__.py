@@ -18,6 +18,7 @@ MODULES = {
     "rwkv": "elegans.studies.rwkv",
     "ssm-limits": "elegans.studies.ssm_limits",
     "two-hop-cot": "elegans.studies.two_hop_cot",
+    "implicit-patterns": "elegans.studies.implicit_patterns",
 }
 """Name -> module with a ``STUDY``."""
 
