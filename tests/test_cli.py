@@ -257,3 +257,52 @@ def test_a_closed_pipe_is_no_error(tmp_path):
     result = subprocess.run(command, shell=True, capture_output=True, text=True, env={**os.environ})
     assert re.match("reversal-curse", result.stdout)
     assert result.stderr == ""
+
+
+@pytest.fixture
+def own_lm(tmp_path):
+    pytest.importorskip("transformers")
+    from elegans.lm.grow import tiny_llama
+    from elegans.lm.tokens import char_tokenizer
+
+    tokenizer = char_tokenizer(
+        string.ascii_lowercase + string.digits + string.ascii_uppercase + string.punctuation + " \n"
+    )
+    tiny_llama(tokenizer, width=16, depth=1, heads=2, ffn=24, context=128, seed=0).save(tmp_path / "lm")
+    return tmp_path / "lm"
+
+
+def test_icl_advises_on_ones_own_questions_and_goes_on_where_it_was(call, own_lm, tmp_path):
+    items = [{"question": f"{a}+{b}=", "answer": str((a + b) % 3)} for a in range(12) for b in range(12)]
+    data = tmp_path / "items.jsonl"
+    data.write_text("\n".join(map(json.dumps, items)))
+    arguments = ("icl", "--lm", own_lm, "--data", data, "--shots", "0,2", "--samples", "4", "--rates", "1e-3")
+    arguments += ("--steps", 2, "--seeds", 1, "--workers", 0)
+    status, out, _ = call(*arguments)
+    assert status == 0 and "ICL minus LoRA:" in out
+    status, again, err = call(*arguments)
+    assert status == 0 and again == out and "2/2 done before" in err
+    assert_refused(call(*arguments, "--shots", "0,two"), "--shots must be numbers parted by commas")
+    data.write_text('{"question": "1+1="}')
+    assert_refused(call(*arguments), "line 1")
+
+
+def test_flow_reads_ones_own_texts(call, own_lm, tmp_path):
+    names = {"paris": "city", "anna": "person"}
+    texts = [
+        {
+            "text": f"{word} at {n}",
+            "label": "place" if kind == "city" else "people",
+            "spans": [{"text": word, "type": kind}],
+        }
+        for n in range(6)
+        for word, kind in names.items()
+    ]
+    data = tmp_path / "texts.jsonl"
+    data.write_text("\n".join(map(json.dumps, texts)))
+    arguments = ("flow", "--lm", own_lm, "--data", data, "--shots", 1, "--texts", 6, "--seeds", 1, "--workers", 0)
+    arguments += ("--label-marker", "label:", "--words-marker", "words:")
+    status, out, err = call(*arguments)
+    assert status == 0 and "report" in out, err
+    data.write_text("{")
+    assert_refused(call(*arguments), "line 1")

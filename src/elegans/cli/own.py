@@ -13,6 +13,7 @@ from elegans.cli.running import run_study
 from elegans.study import UsageError
 
 if TYPE_CHECKING:
+    from elegans.report.page import StudyPage
     from elegans.study import Study
 
 Number = TypeVar("Number", int, float)
@@ -54,7 +55,12 @@ def icl(
         instruction=instruction,
         dtype=dtype,
     )
-    return _ask(study, workers, device, as_json)
+    page = _ask(study, workers, device, as_json)
+    if not (page.failed or as_json):
+        from elegans.studies.implicit_patterns.own_results import recommend
+
+        print(recommend(page.results).text)
+    return 1 if page.failed else 0
 
 
 @app.command()
@@ -89,10 +95,10 @@ def flow(
         batch_size=batch_size,
         seeds=seeds or 3,
     )
-    return _ask(study, workers, device, as_json)
+    return 1 if _ask(study, workers, device, as_json).failed else 0
 
 
-def _ask(study: Study, workers: int | None, device: str, as_json: bool) -> int:
+def _ask(study: Study, workers: int | None, device: str, as_json: bool) -> StudyPage:
     """Run a study of one's own: it goes on where it was interrupted, as every study does."""
     from elegans.lab.plan import Request, make_plan
     from elegans.lab.store import Store, home
@@ -103,7 +109,7 @@ def _ask(study: Study, workers: int | None, device: str, as_json: bool) -> int:
     answer([page], as_json)
     if not as_json:
         say_where(write_report([page], store.root / "report"), [])
-    return 1 if page.failed else 0
+    return page
 
 
 def _numbers(option: str, text: str, kind: type[Number]) -> tuple[Number, ...]:
