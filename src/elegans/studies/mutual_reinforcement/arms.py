@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from elegans.study import Arm, Config, Needs, Scale, UsageError, setting
 
-HERE = "elegans.studies.mutual_reinforcement.experiments"
+HERE = "elegans.studies.mutual_reinforcement"
 SWEEP_SEED = 100
 RHOS = (0, 25, 50, 100)
 """Shares of names whose type depends on the topic, percent, by which arms are named."""
@@ -77,10 +77,10 @@ class WorldConfig(Config):
     depth: int = setting(3, "blocks", at_least=1)
     heads: int = setting(4, "attention heads", at_least=1)
     ffn: int = setting(192, "inner width of the MLP", at_least=1)
-    steps: int = setting(300, "updates on unlabelled texts", at_least=1)
+    steps: int = setting(500, "updates on unlabelled texts", at_least=1)
     batch_size: int = setting(64, "texts per update", at_least=1)
     lr: float = setting(0.004, "AdamW's learning rate, warmed up and along a cosine", above=0)
-    type_evidence: float = setting(0.6, "share of names followed by their type in these texts", at_least=0, at_most=1)
+    type_evidence: float = setting(1.0, "share of names followed by their type in these texts", at_least=0, at_most=1)
 
     def check(self) -> None:
         """Data are whole, and come with a model."""
@@ -114,12 +114,13 @@ class TuneConfig(Config):
 
     n_train: int = setting(3000, "labelled texts at most", at_least=4)
     n_select: int = setting(500, "texts by which the learning rate is chosen, at most", at_least=4)
-    n_test: int = setting(1500, "texts to score, at most", at_least=4)
+    n_test: int = setting(1200, "texts to score, at most", at_least=4)
     steps: int = setting(500, "updates, the same for each format", at_least=1)
     batch_size: int = setting(32, "lines per update", at_least=1)
     drop: float = setting(0.3, "share of lines without the level that is given besides the text", at_least=0, at_most=1)
     rates: tuple[float, ...] = setting((), "learning rates that a sweep tries; not used by other arms", above=0)
     lora_rank: int = setting(0, "of adapters on the attention; 0 trains all weights", at_least=0)
+    score_batch: int = setting(256, "lines per pass where nothing is trained", at_least=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +157,7 @@ class VerbalizerConfig(Config):
     n_pool: int = setting(1000, "texts they are drawn from", at_least=4)
     n_prompts: int = setting(200, "unlabelled texts for calibration", at_least=1)
     n_test: int = setting(400, "texts to score", at_least=4)
+    score_batch: int = setting(512, "texts per pass", at_least=1)
     about: str = setting("[ABOUT]", "what stands between a text and its topic")
 
     def check(self) -> None:
@@ -176,19 +178,19 @@ def arms(
     verbalizer: VerbalizerConfig,
 ) -> dict[str, Arm]:
     """Worlds over rho with everything that is tuned in them, and worlds of the verbalizers."""
-    found = {f"pretrained-rho{rho}": Arm(f"{HERE}:pretrained", world.replace(rho=rho / 100)) for rho in RHOS}
+    found = {f"pretrained-rho{rho}": Arm(f"{HERE}.worlds:pretrained", world.replace(rho=rho / 100)) for rho in RHOS}
     needs = {"world": Needs("pretrained-rho100")}
-    found["rates"] = Arm(f"{HERE}:rates", levels.replace(**sweep), needs=needs, seed=SWEEP_SEED)
+    found["rates"] = Arm(f"{HERE}.experiments:rates", levels.replace(**sweep), needs=needs, seed=SWEEP_SEED)
     for rho in RHOS:
         needs = {"world": Needs(f"pretrained-rho{rho}"), "rates": Needs("rates")}
         formats = {0: BOTH_LEVELS, 100: tuple(FORMATS)}.get(rho, TEXT_LEVEL)
-        found[f"levels-rho{rho}"] = Arm(f"{HERE}:levels", levels.replace(formats=formats), needs=needs)
+        found[f"levels-rho{rho}"] = Arm(f"{HERE}.experiments:levels", levels.replace(formats=formats), needs=needs)
     needs = {"world": Needs("pretrained-rho100"), "rates": Needs("rates")}
-    found["joint"] = Arm(f"{HERE}:joint", joint, needs=needs)
+    found["joint"] = Arm(f"{HERE}.experiments:joint", joint, needs=needs)
     for name, changes in CORPORA.items():
-        found[f"pretrained-{name}"] = Arm(f"{HERE}:pretrained", topics.replace(**changes))
+        found[f"pretrained-{name}"] = Arm(f"{HERE}.worlds:pretrained", topics.replace(**changes))
         found[f"verbalizer-{name}"] = Arm(
-            f"{HERE}:verbalizer", verbalizer, needs={"world": Needs(f"pretrained-{name}")}
+            f"{HERE}.verbalizers:verbalizer", verbalizer, needs={"world": Needs(f"pretrained-{name}")}
         )
     return found
 
@@ -214,8 +216,8 @@ def smoke() -> dict[str, Arm]:
 def laptop() -> dict[str, Arm]:
     """Two CPU cores, some minutes."""
     world, levels = WorldConfig(), LevelsConfig()
-    sweep = {"rates": (0.004, 0.008), "formats": BOTH_LEVELS}
-    return arms(world, levels, sweep, JointConfig(), WorldConfig(steps=150, **TOPICS), VerbalizerConfig())
+    sweep = {"rates": (0.003, 0.005), "formats": BOTH_LEVELS}
+    return arms(world, levels, sweep, JointConfig(), WorldConfig(steps=250, **TOPICS), VerbalizerConfig())
 
 
 def paper() -> dict[str, Arm]:
@@ -238,14 +240,16 @@ def paper() -> dict[str, Arm]:
         batch_size=256,
         lr=6e-4,
     )
-    tuning: dict[str, Any] = {"n_train": 20_000, "n_select": 1000, "n_test": 1000, "lora_rank": 16}
+    tuning: dict[str, Any] = {"n_train": 20_000, "n_select": 1000, "n_test": 1000, "lora_rank": 16, "score_batch": 8}
     return arms(
         world,
         LevelsConfig(steps=2000, n_flow=500, **tuning),
         {"rates": (5e-5, 2e-4, 1e-3), "formats": BOTH_LEVELS},
         JointConfig(sizes=(100, 1000, 10_000), steps=1000, **tuning),
         world.replace(n_subtopics=2, topic_rate=0.1, rho=0.0),
-        VerbalizerConfig(shots=(1, 5, 10, 20), main=5, resamples=5, n_pool=5000, n_prompts=500, n_test=1000),
+        VerbalizerConfig(
+            shots=(1, 5, 10, 20), main=5, resamples=5, n_pool=5000, n_prompts=500, n_test=1000, score_batch=8
+        ),
     )
 
 
