@@ -260,11 +260,11 @@ def test_without_goal_signal_rewards_are_the_factors_alone():
     result = MCTS(rewards=Composite([Table(values)]), depth_limit=2, goal=None, end_at_goal=False).search(problem)
     for node in result.tree.root.walk():
         if node.visits and node.parent:
-            assert node.reward == 0.5 * node.estimate
+            assert node.reward == node.estimate == 0.5 * node.factors["table"]
     assert all(node.depth == 2 for node in result.tree.root.walk() if node.terminal)
     with_signal = MCTS(rewards=Composite([Table(values)]), depth_limit=2, goal=GoalSignal(0.5, 8.0)).search(problem)
     end = with_signal.path[-1]
-    assert end.goal and end.reward == 0.5 * end.estimate + 4.0
+    assert end.goal and end.reward == end.estimate + 4.0
 
 
 def test_only_the_best_children_are_kept(tree_problem):
@@ -355,3 +355,11 @@ def test_wrong_settings_are_refused(table):
         Composite([RandomReward(), RandomReward()])
     with pytest.raises(ValueError, match="no factor is called 'jsd'"):
         Composite([RandomReward()], {"jsd": 1.0})
+
+
+def test_untried_actions_are_judged_on_the_scale_of_tried_ones():
+    wide = Problem(Walk((tuple(range(1, 5)), *(() for _ in range(4))), 9), 0, "wide")
+    rewards = Composite([Table({(k,): -1.0 for k in range(4)})])
+    search = MCTS(rewards=rewards, depth_limit=1, budget=Budget(12), goal=None, selection=UCT(0.01))
+    visits = [child.visits for child in search.search(wide).tree.root.children or ()]
+    assert visits == [3, 3, 3, 3]

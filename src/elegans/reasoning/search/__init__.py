@@ -11,8 +11,8 @@ llm-reasoners                here
 `.is_terminal`               `World.is_goal`, and `MCTS.depth_limit`
 `SearchConfig`               `Composite` of reward factors, `GoalSignal`, `Prompts`
 `.get_actions`               `World.actions`
-`.fast_reward`               `Composite`: asked once per node, for all its actions together
-`.reward`                    ``factor_weight * Composite + GoalSignal``, once the action is taken
+`.fast_reward`               ``factor_weight * Composite``: asked once per node, for all its actions together
+`.reward`                    that and `GoalSignal`, once the action is taken
 `SearchAlgorithm`, `MCTS`    `MCTS`: `selection`, `simulation`, `backup`, `output`, `budget`
 `w_exp`                      `UCT.c`
 `cum_reward`, `calc_q`       `SumBackup`, `MeanBackup`, `MaxBackup`, `ProgressBackup`

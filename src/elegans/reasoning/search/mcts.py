@@ -41,7 +41,7 @@ class MCTS:
         selection, simulation, backup, output: the parts. The defaults measured best on Blocksworld, not the published
             ones (see the package).
         goal: the world's word on visited states; None for rewards of the models alone.
-        factor_weight: of `rewards`, beside the goal's own weight.
+        factor_weight: of `rewards` beside the goal's own weight, in the estimates of untried actions too.
         end_at_goal: whether a path ends where the goal holds.
         max_children: only so many actions with the highest estimates are kept.
         stop_when_solved: end the search when a path reaches the goal.
@@ -173,8 +173,7 @@ class _Run:
         """Set what is known of a node once its state is."""
         state, algorithm = trajectory.state, self.algorithm
         node.goal, node.goal_fraction = self.world.is_goal(state), self.world.goal_fraction(state)
-        goal = algorithm.goal(node) if algorithm.goal else 0.0
-        node.reward = algorithm.factor_weight * node.estimate + goal
+        node.reward = node.estimate + (algorithm.goal(node) if algorithm.goal else 0.0)
         node.terminal = (node.goal and algorithm.end_at_goal) or len(trajectory.actions) >= algorithm.depth_limit
         node.trajectory = trajectory
 
@@ -205,7 +204,7 @@ class _Run:
             return self.world.apply(trajectory.state, actions[place])
 
         factors = rewards.factors_of(Choice(trajectory, actions, successor, node.address))
-        estimates = rewards.combined(factors)
+        estimates = self.algorithm.factor_weight * rewards.combined(factors)
         children = [
             Node(
                 action=action,

@@ -52,7 +52,7 @@ class Node:
     factors: dict[str, float] = field(default_factory=dict)
     """What each factor says of the action, as it is."""
     estimate: float = 0.0
-    """The weighted factors, after normalization: the reward before the action is taken."""
+    """The weighted factors, after normalization: the reward but for the goal term, known before the action is taken."""
     reward: float = 0.0
     """The estimate and the goal term: the reward of having taken it."""
     goal_fraction: float = 0.0

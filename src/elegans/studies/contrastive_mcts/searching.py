@@ -38,8 +38,6 @@ from elegans.tasks.blocksworld.world import buffered
 from elegans.tasks.planning import Problem
 
 BONUS = {"sum": 100.0, "mean": 10.0}
-FACTOR_WEIGHT = 0.5
-"""Of factors beside the goal; part of the estimates, so that untried actions are judged on the scale of tried ones (RAP)."""
 MODEL_FACTORS = ("ll", "se", "jsd", "cd")
 
 Row = tuple[bool, int, int, int]
@@ -121,12 +119,12 @@ def _rewards(
 ) -> tuple[Composite, float]:
     """The reward of a setting, and its exploration constant."""
     chosen = [factors[name] for name in setting.factors]
-    rewards = Composite(chosen, {factor.name: FACTOR_WEIGHT * setting.scale for factor in chosen})
+    rewards = Composite(chosen, {factor.name: setting.scale for factor in chosen})
     if setting.normalized:
         known = {factor.name: samples[factor.name] for factor in chosen}
         rewards = rewards.normalized(known, regions=setting.normalized, online=setting.online)
         if setting.c is None:
-            return rewards, UCT.calibrated(rewards.fresh().combined(known)).c
+            return rewards, UCT.calibrated(MCTS.factor_weight * rewards.fresh().combined(known)).c
     assert setting.c is not None
     return rewards, setting.c
 
@@ -145,7 +143,6 @@ def _algorithm(setting: Setting, rewards: Composite, c: float, *, depth: int) ->
         backup=backup,
         output=BestPath(setting.backup, prefer_goal=setting.goal),
         goal=GoalSignal(weight=0.5 * setting.scale, bonus=BONUS[setting.backup]) if setting.goal else None,
-        factor_weight=1.0,
         end_at_goal=setting.goal,
     )
 
