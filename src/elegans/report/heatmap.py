@@ -43,7 +43,7 @@ def heatmap(figure: Heatmap, data: xr.DataArray, notes: list[str]) -> tuple[Any,
     cell_width = max(1, min(36, panel // len(dims["x"])))
     cell_height = max(1, min(max(cell_width, 22), 480 // len(dims["y"])))
     width, height = cell_width * len(dims["x"]), cell_height * len(dims["y"])
-    x_axis = alt.Axis(labelAngle=encodings.angle(dims["x"], width), ticks=False)
+    x_axis = alt.Axis(labelAngle=encodings.angle(dims["x"], width), labelOverlap=len(dims["x"]) > 12, ticks=False)
     title = str(data.name or "value")
     chart: Any = alt.Chart(encodings.inline(frame)).mark_rect()
     chart = chart.encode(

@@ -77,7 +77,7 @@ class WorldConfig(Config):
     depth: int = setting(3, "blocks", at_least=1)
     heads: int = setting(4, "attention heads", at_least=1)
     ffn: int = setting(192, "inner width of the MLP", at_least=1)
-    steps: int = setting(500, "updates on unlabelled texts", at_least=1)
+    steps: int = setting(1000, "updates on unlabelled texts", at_least=1)
     batch_size: int = setting(64, "texts per update", at_least=1)
     lr: float = setting(0.004, "AdamW's learning rate, warmed up and along a cosine", above=0)
     type_evidence: float = setting(1.0, "share of names followed by their type in these texts", at_least=0, at_most=1)

@@ -50,7 +50,7 @@ def maps(results: Results) -> xr.DataArray:
     stacked = xr.concat([part.isel(rho=i, drop=True) for part in both for i in (0, 1)], "line")
     lines = [f"{form}, rho {rho}" for form in named.values() for rho in (0, 1)]
     shown = stacked.assign_coords(line=lines).rename(source="from", target="into")
-    return shown.dropna("into", how="all").assign_coords(layer=[f"layer {i}" for i in shown.layer.values])
+    return shown.dropna("into", how="all").assign_coords(layer=[str(i) for i in shown.layer.values])
 
 
 def shares(results: Results) -> xr.DataArray:

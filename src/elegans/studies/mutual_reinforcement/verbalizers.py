@@ -30,7 +30,7 @@ def verbalizer(config: VerbalizerConfig, seed: int, run: Run) -> xr.Dataset:
     prompts, unlabelled = (
         [f"{item.text} {config.about}" for item in world.items[split]] for split in ("test", "select")
     )
-    vocabulary = sorted({word for item in world.items["select"] for word in item.text.split()})
+    vocabulary = sorted({word for item in world.items["select"] for word in item.text.split()} - set(world.labels))
     manual = ManualVerbalizer({label: [label] for label in names})
     fixed = {"name": manual, "name, calibrated": manual.calibrate(lm, unlabelled, batch_size=world.batch)}
     items = world.items["test"]

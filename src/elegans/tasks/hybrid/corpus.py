@@ -125,7 +125,7 @@ class HybridCorpus:
         self.labels = tuple(f"{letter}0" for letter in letters)
         self.types = tuple(f"type{k}" for k in range(n_types))
 
-        rng = numpy_rng("hybrid-corpus", "types", seed)
+        rng = numpy_rng("hybrid", "types", seed)
         constant = rng.permutation(np.arange(n_entities) % n_types)
         self.type_of = np.repeat(constant[:, None], n_classes, axis=1)
         for entity in rng.permutation(n_entities)[:n_ambiguous]:
@@ -145,7 +145,7 @@ class HybridCorpus:
     def sample(self, count: int, split: str = "train", seed: int = 0, *, step: int = 0) -> HybridTexts:
         """`count` texts of a split: batch `step` of stream `seed`. A text is of one split by a hash of its words."""
         check_split(split)
-        return self.draw(numpy_rng("hybrid-corpus", "texts", split, seed, step), count, split)
+        return self.draw(numpy_rng("hybrid", "texts", split, seed, step), count, split)
 
     def items(
         self,
