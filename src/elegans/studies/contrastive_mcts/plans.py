@@ -26,7 +26,7 @@ def plan(config: PlanConfig, seed: int, run: Run) -> xr.Dataset:
     """Whether each method of `OPEN_LOOP` solves each problem, and what it asks of the expert: passes and tokens."""
     model = trained(run, "expert")
     expert, rows = scorer(model), []
-    tests = problems("test", config.four, config.five)
+    tests = problems(config.part, config.four, config.five)
     for number, problem in enumerate(tests):
         run.progress(number, len(tests))
         prompt = policy_prompt(blocksworld_of(problem), BufferedBlocksworld.start(problem.start))

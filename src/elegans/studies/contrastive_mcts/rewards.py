@@ -64,7 +64,7 @@ def _read(config: RewardConfig, expert: SequenceModel, amateur: SequenceModel) -
     composite = Composite(list(judges.values()))
     values: dict[str, list[float]] = {name: [] for name in judges}
     lowers, groups, count = [], [], 0
-    for plain in problems("test", config.four, config.five):
+    for plain in problems(config.part, config.four, config.five):
         problem = buffered(plain)
         texts.set(problem)
         for choice, good in walk(problem, wrong=config.wrong, seed=0):

@@ -55,7 +55,7 @@ def search(config: SearchConfig, seed: int, run: Run) -> xr.Dataset:
     factors = factors_of(reader) | {"random": RandomReward(seed)}
     samples = _prior(config, texts, factors)
     rewards = {name: _rewards(setting, factors, samples) for name, setting in SETTINGS.items()}
-    tests = problems("test", config.four, config.five)
+    tests = problems(config.part, config.four, config.five)
     rows: list[list[Row]] = []
     for number, plain in enumerate(tests):
         run.progress(number, len(tests))

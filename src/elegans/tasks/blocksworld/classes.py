@@ -50,7 +50,7 @@ def canonical(start: BlocksworldState, goal: Goal) -> tuple[tuple[int, ...], tup
 
 def place(start: BlocksworldState, goal: Goal) -> float:
     """A number in [0, 1) that depends on the class alone, by a hash; uniform over classes."""
-    digest = hashlib.blake2b(repr(canonical(start, goal)).encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(repr(canonical(start, goal)).encode(), digest_size=8, person=b"deal").digest()
     return int.from_bytes(digest, "little") / 2**64
 
 
