@@ -19,6 +19,7 @@ MODULES = {
     "ssm-limits": "elegans.studies.ssm_limits",
     "two-hop-cot": "elegans.studies.two_hop_cot",
     "implicit-patterns": "elegans.studies.implicit_patterns",
+    "mutual-reinforcement": "elegans.studies.mutual_reinforcement",
 }
 """Name -> module with a ``STUDY``."""
 

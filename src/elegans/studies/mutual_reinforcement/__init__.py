@@ -66,5 +66,5 @@ STUDY = Study(
         "corpora are names only, there are no ceilings, and what compares values of rho cannot be tested.",
     ],
     seeds=5,
-    expected_minutes={"smoke": 0.3, "laptop": 19, "paper": 3000},
+    expected_minutes={"smoke": 0.3, "laptop": 16, "paper": 3000},
 )
