@@ -114,10 +114,9 @@ def _curve_x(figure: Curves, dims: encodings.Dims, numeric: bool) -> alt.X:
     if not numeric:
         return alt.X("x:O", title=title, sort=xs, axis=alt.Axis(labelAngle=encodings.angle(xs, width)))
     whole = all(float(x).is_integer() for x in xs)
+    by_one: dict[str, Any] = {"tickMinStep": 1, "format": ",d"} if whole and not figure.log_x else {}
     values = xs if (figure.log_x or whole) and len(xs) <= 10 else alt.Undefined
-    axis = alt.Axis(
-        values=values, tickCount=width // 80, tickMinStep=1 if whole and not figure.log_x else alt.Undefined
-    )
+    axis = alt.Axis(values=values, tickCount=width // 80, **by_one)
     return alt.X("x:Q", title=title, scale=encodings.scale(figure.log_x, zero=False, nice=False), axis=axis)
 
 
