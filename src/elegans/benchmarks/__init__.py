@@ -22,6 +22,8 @@ CATALOG: dict[str, tuple[str, str]] = {
     "training-step": ("elegans.benchmarks.training_step:cases", "a whole training step against Hugging Face's models"),
     "patching": ("elegans.benchmarks.patching:cases", "a sweep of activation patching against TransformerLens"),
     "decoding": ("elegans.benchmarks.decoding:cases", "the next token after a long context against a short one"),
+    "search": ("elegans.benchmarks.search:cases", "tree search with a language model against llm-reasoners"),
+    "speculation": ("elegans.benchmarks.speculation:cases", "decoding with a draft against without one"),
 }
 """Name -> (import path, one-line description)."""
 

@@ -1,11 +1,12 @@
-"""Hugging Face's library, where it is installed."""
+"""Other libraries, where they are installed: Hugging Face's transformers, and llm-reasoners."""
 
 import importlib.util
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -13,13 +14,18 @@ from torch import nn
 from elegans.interop import to_huggingface
 from elegans.models.base import SequenceModel
 
-HF = "Hugging Face"
-"""What it is called in results."""
+HF, REASONERS = "Hugging Face", "llm-reasoners"
+"""What they are called in results."""
 
 
 def has_transformers() -> bool:
     """Whether it is installed."""
     return importlib.util.find_spec("transformers") is not None
+
+
+def has_reasoners() -> bool:
+    """Whether it is installed; without its dependencies is enough: ``pip install --no-deps llm-reasoners``."""
+    return importlib.util.find_spec("reasoners") is not None
 
 
 @contextmanager
@@ -51,3 +57,17 @@ def copy_of(model: SequenceModel) -> nn.Module:
         to_huggingface(model, directory)
         theirs = cast(nn.Module, AutoModelForCausalLM.from_pretrained(directory, use_cache=False))
     return theirs.to(next(model.parameters()).device).train()
+
+
+def reasoners_model(directory: str, device: torch.device) -> Any:
+    """The `HFModel` of llm-reasoners, by its file: the package around it imports the libraries of all its back ends."""
+    package = importlib.util.find_spec("reasoners")
+    assert package and package.origin
+    path = Path(package.origin).with_name("lm") / "hf_model.py"
+    spec = importlib.util.spec_from_file_location("reasoners.lm.hf_model", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found = module.HFModel(directory, directory, device=device)
+    found.model.to(device)  # it takes any GPU there is
+    return found

@@ -153,11 +153,11 @@ class PddlError(ValueError):
 
 
 def problem_pddl(problem: BlocksworldProblem) -> str:
-    """A problem as the text of a PDDL file for `DOMAIN`."""
-    world = blocksworld_of(problem)
+    """A problem as the text of a PDDL file for `DOMAIN`. A name that begins with no letter gets ``p-`` before it."""
+    world, name = blocksworld_of(problem), re.sub(r"[^A-Za-z0-9_-]", "-", problem.name)
     pddl = Pddl(world.notation.names)
     return (
-        f"(define (problem {re.sub(r'[^A-Za-z0-9_-]', '-', problem.name)})\n  (:domain blocksworld-4ops)\n"
+        f"(define (problem {name if name[:1].isalpha() else f'p-{name}'})\n  (:domain blocksworld-4ops)\n"
         f"  (:objects {' '.join(pddl.names)})\n"
         f"  (:init {pddl.state(problem.start)})\n  (:goal (and {pddl.goal(world.goal)})))\n"
     )
@@ -190,23 +190,6 @@ def parse_problem(text: str, *, name: str | None = None, notation: type[Notation
         wanted = wanted[0].children()[1:]
     world = Blocksworld(pddl._read_goal(wanted), notation(pddl.names))
     return Problem(world, state, name or parts["problem"].words()[-1])
-
-
-def unified_planning_accepts(problem: BlocksworldProblem, plan: Sequence[Action]) -> bool:
-    """What the validator of the unified-planning library says of a plan: an opinion independent of `solves`.
-
-    Raises `ImportError` unless the extra ``pddl`` is installed.
-    """
-    from unified_planning.engines import ValidationResultStatus  # pyright: ignore[reportMissingImports]
-    from unified_planning.io import PDDLReader  # pyright: ignore[reportMissingImports]
-    from unified_planning.shortcuts import PlanValidator, get_environment  # pyright: ignore[reportMissingImports]
-
-    get_environment().credits_stream = None
-    reader = PDDLReader()
-    task = reader.parse_problem_string(DOMAIN, problem_pddl(problem))
-    given = reader.parse_plan_string(task, Pddl(blocksworld_of(problem).notation.names).plan(plan))
-    with PlanValidator(name="sequential_plan_validator") as validator:
-        return validator.validate(task, given).status == ValidationResultStatus.VALID
 
 
 # ---------------------------------------------------------------------------------------------- s-expressions
