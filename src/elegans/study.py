@@ -321,6 +321,15 @@ class Heatmap(Figure):
     slider: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Trees(Figure):
+    """Searched trees to look into, one at a time; a list chooses among those along `x`, say the problems.
+
+    `data` returns texts instead of numbers, each a tree as JSON, just as `elegans.reasoning.search.trace` makes it; an
+    empty text stands for no tree. Of several seeds the first is shown. `y_label` names the value of a node.
+    """
+
+
 class MissingResults(LookupError):  # noqa: N818 (it says what is wrong better than an Error suffix)
     """An arm has no complete results; the message says why."""
 

@@ -57,7 +57,7 @@ def _plate(study: str, figure: Figure, results: Results, out: Path, formats: Seq
     picture = f"figures/{slug(study)}/{slug(figure.name)}"
     table = f"data/{slug(study)}/{slug(figure.name)}.csv"
     write(out / f"{picture}.svg", vl_convert.vegalite_to_svg(spec))
-    write(out / table, figures.to_frame(data).to_csv(index=False, lineterminator="\n"))
+    write(out / table, figures.table(figure, data).to_csv(index=False, lineterminator="\n"))
     files = [("CSV", table), ("SVG", f"{picture}.svg")]
     for kind in (name for name in formats if name != "svg"):
         white = {**spec, "background": "white"}

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 STATISTICS = ("mean", "low", "high")
 
 
-def arrange(figure: Figure, data: xr.DataArray, roles: Sequence[str]) -> xr.DataArray:
-    """`data` as floats with the dimensions `roles` (and ``seed`` if it has it), in that order; infinities become NaN.
+def fit(figure: Figure, data: xr.DataArray, roles: Sequence[str]) -> xr.DataArray:
+    """`data` with the dimensions `roles` (and ``seed`` if it has it), in that order, and a coordinate on each.
 
     Raises ValueError if a role's dimension is missing or a dimension of length above one has no role.
     """
@@ -31,12 +31,18 @@ def arrange(figure: Figure, data: xr.DataArray, roles: Sequence[str]) -> xr.Data
     spare = [str(dim) for dim in data.dims if dim not in roles and dim != "seed"]
     if wide := [dim for dim in spare if data.sizes[dim] > 1]:
         raise ValueError(f"figure {figure.name!r}: dimension {wide[0]!r} has no place in it; average or select it")
-    data = data.squeeze(spare, drop=True).reset_coords(drop=True).astype(float)
+    data = data.squeeze(spare, drop=True).reset_coords(drop=True)
+    data = data.assign_coords({dim: np.arange(n) for dim, n in data.sizes.items() if dim not in data.coords})
+    return data.transpose(*roles, ..., "seed", missing_dims="ignore")
+
+
+def arrange(figure: Figure, data: xr.DataArray, roles: Sequence[str]) -> xr.DataArray:
+    """`data` as `fit` returns them, as floats; infinities become NaN. Raises ValueError as `fit` does, or if all is NaN."""
+    data = fit(figure, data, roles).astype(float)
     data = data.where(np.isfinite(data))
     if not data.notnull().any():
         raise ValueError(f"figure {figure.name!r}: its data hold no finite number")
-    data = data.assign_coords({dim: np.arange(n) for dim, n in data.sizes.items() if dim not in data.coords})
-    return data.transpose(*roles, ..., "seed", missing_dims="ignore")
+    return data
 
 
 def is_numeric(data: xr.DataArray, dim: str) -> bool:

@@ -8,8 +8,8 @@
         plate.dataset.canvas = "";
       }
       await vegaEmbed(plate, JSON.parse(text));
-      for (const range of plate.querySelectorAll(".vega-bind input")) {
-        range.setAttribute("aria-label", plate.querySelector(".vega-bind-name").textContent);
+      for (const control of plate.querySelectorAll(".vega-bind input, .vega-bind select")) {
+        control.setAttribute("aria-label", plate.querySelector(".vega-bind-name").textContent);
       }
       plate.dataset.state = "drawn";
     } catch (error) {
