@@ -116,6 +116,10 @@ def run(
         )
         schedules.append(schedule)
         plans.append(make_plan(study, request))  # everything is checked before anything is trained
+    if lm is not None:
+        from elegans.cli.own import refuse_no_model
+
+        refuse_no_model(lm)
     store = Store(home())
     pages = [
         run_study(plan, schedule, store, workers, device, quiet=as_json)

@@ -9,7 +9,7 @@ import typer
 
 from elegans.cli.app import Device, Json, Seeds, Workers, app
 from elegans.cli.printing import answer, say_where, write_report
-from elegans.cli.running import run_study
+from elegans.cli.running import run_own
 from elegans.study import UsageError
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def icl(
         instruction=instruction,
         dtype=dtype,
     )
+    refuse_no_model(lm)
     page = _ask(study, workers, device, as_json)
     if not (page.failed or as_json):
         from elegans.studies.implicit_patterns.own_results import recommend
@@ -100,16 +101,24 @@ def flow(
 
 def _ask(study: Study, workers: int | None, device: str, as_json: bool) -> StudyPage:
     """Run a study of one's own: it goes on where it was interrupted, as every study does."""
-    from elegans.lab.plan import Request, make_plan
     from elegans.lab.store import Store, home
 
-    plan = make_plan(study, Request(seeds=study.seeds))
     store = Store(home())
-    page = run_study(plan, [study.seeds], store, workers, device, quiet=as_json)
+    page = run_own(study, store, workers, device, quiet=as_json)
     answer([page], as_json)
     if not as_json:
         say_where(write_report([page], store.root / "report"), [])
     return page
+
+
+def refuse_no_model(lm: str | Path) -> None:
+    """Refuse a directory without a whole language model, before anything runs; weights are not read."""
+    from elegans.lm.check import check_lm
+
+    try:
+        check_lm(lm)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 def _numbers(option: str, text: str, kind: type[Number]) -> tuple[Number, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from elegans.lab.plan import Plan, Request
     from elegans.lab.store import Store
     from elegans.report.page import StudyPage
+    from elegans.study import Study
 
 
 def run_study(
@@ -49,6 +51,15 @@ def run_study(
             break
     assert page is not None
     return page
+
+
+def run_own(study: Study, store: Store, workers: int | None, device: str, *, quiet: bool) -> StudyPage:
+    """Run a study made on the spot, which is made again by the call of this program and by no name."""
+    from elegans.lab.plan import Request, make_plan
+
+    plan = make_plan(study, Request(seeds=study.seeds))
+    page = run_study(plan, [study.seeds], store, workers, device, quiet=quiet)
+    return dataclasses.replace(page, command=shlex.join(["elegans", *sys.argv[1:]]))
 
 
 def seed_schedule(first: int, last: int) -> list[int]:
