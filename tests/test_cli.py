@@ -306,3 +306,39 @@ def test_flow_reads_ones_own_texts(call, own_lm, tmp_path):
     assert status == 0 and "report" in out, err
     data.write_text("{")
     assert_refused(call(*arguments), "line 1")
+
+
+def test_solve_searches_ones_own_problems_and_goes_on_where_it_was(call, own_lm, tmp_path):
+    data = tmp_path / "problems.jsonl"
+    data.write_text('{"init": [["a"], ["b"]], "goal": [["b", "a"]], "name": "p"}')
+    arguments = ("solve", "--problems", data, "--expert", own_lm, "--render", "compact", "--shots", 0, "--depth", 2)
+    arguments += ("--iterations", 20, "--workers", 0)
+    status, out, err = call(*arguments)
+    assert status == 0 and "p: solved in 2 actions (shortest: 2)\nsolved 1 of 1; greedy " in out, err
+    status, again, err = call(*arguments, "--amateur", own_lm)
+    assert status == 0 and again == out and "1/1 done before" in err
+    assert "no reward in ll+se asks the amateur; --reward ll+se+cd would" in err
+    document = json.loads(call(*arguments, "--json")[1])
+    assert document["problems"][0]["plan"] == ["pick-up a", "stack a b"]
+    assert_refused(call(*arguments, "--reward", "ll+cd"), "--amateur")
+    assert_refused(call(*arguments, "--world", "blocks"), "did you mean 'blocksworld'")
+    data.write_text('{"init": [["a"], ["b"]]}')
+    assert_refused(call(*arguments), "line 1: the line has no 'goal'")
+
+
+def test_solve_shows_what_is_found_beside_a_fault(call, own_lm, tmp_path):
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(own_lm / "model.safetensors")
+    weights["model.norm.weight"] = torch.full_like(weights["model.norm.weight"], float("nan"))
+    save_file(weights, own_lm / "model.safetensors", {"format": "pt"})
+    data = tmp_path / "problems.jsonl"
+    data.write_text(
+        '{"init": [["a"], ["b"]], "goal": [["b", "a"]], "name": "p"}\n'
+        '{"init": [["a", "b"]], "goal": [["a", "b"]], "name": "nothing to do"}'
+    )
+    arguments = ("solve", "--problems", data, "--expert", own_lm, "--render", "compact", "--shots", 0, "--depth", 2)
+    status, out, err = call(*arguments, "--workers", 0)
+    assert status == 1 and "1 of 2 problems ended in a fault" in err
+    assert "p: fault: the model gave a log-probability that is not a finite number\nnothing to do: solved in 0" in out

@@ -165,24 +165,22 @@ class Handle:
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
     folder = tmp_path_factory.mktemp("search")
-    return search(SearchConfig(four=1, five=0, prior_four=1, prior_five=1), 0, Handle(folder)), folder
+    return search(SearchConfig(four=1, five=0, prior_four=1, prior_five=1), 0, Handle(folder))
 
 
 def test_searches_and_closed_loops_of_one_problem_set(searched):
-    found, folder = searched
+    found = searched
     assert found.planner.values.tolist() == [*SETTINGS, *CLOSED_LOOP]
     assert set(np.unique(found.solved)) <= {0, 1}
     assert float(found.passes.sel(planner="random")) == 0
     assert float(found.passes.sel(planner="ll+se")) == 2 * float(found.nodes.sel(planner="ll+se"))
-    tree = json.loads((folder / "tree.json").read_text())
-    assert tree["nodes"][0]["id"] == "root" and set(tree["nodes"][1]["factors"]) == {
-        "log-likelihood",
-        "self-evaluation",
-    }
+    tree = json.loads(found.trace.sel(traced="ll+se").item())
+    assert tree["nodes"][0]["id"] == "root"
+    assert set(tree["nodes"][1]["factors"]) == {"log-likelihood", "self-evaluation"}
 
 
 def test_more_iterations_never_visit_fewer_nodes(searched):
-    nodes = [float(searched[0].nodes.sel(planner=name)) for name in ("ll x1", "ll x3", "ll x7", "ll", "ll x30")]
+    nodes = [float(searched.nodes.sel(planner=name)) for name in ("ll x1", "ll x3", "ll x7", "ll", "ll x30")]
     assert nodes == sorted(nodes)
 
 

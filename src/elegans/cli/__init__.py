@@ -14,11 +14,11 @@ from typing import Any, NoReturn
 
 import typer
 
-from elegans.cli import lab, own, speed
+from elegans.cli import lab, own, solve, speed
 from elegans.cli.app import app
 from elegans.study import UsageError
 
-__all__ = ["app", "lab", "main", "own", "speed"]
+__all__ = ["app", "lab", "main", "own", "solve", "speed"]
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

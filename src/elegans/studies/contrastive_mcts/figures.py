@@ -10,7 +10,7 @@ import xarray as xr
 from elegans.studies.contrastive_mcts.claims import rankings_kept, solved, success
 from elegans.studies.contrastive_mcts.paired import mcnemar, wilson
 from elegans.studies.contrastive_mcts.settings import CONSTANTS, ITERATIONS, OPEN_LOOP
-from elegans.study import Bars, Curves, Heatmap, Results
+from elegans.study import Bars, Curves, Heatmap, Results, Trees
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "search, log-likelihood": tuple("ll" if n == 10 else f"ll x{n}" for n in ITERATIONS),
@@ -356,6 +356,13 @@ FIGURES = (
         x="part",
         y_label="moment",
         color="moment",
+    ),
+    Trees(
+        name="trees",
+        caption="What some searches made of the last problem.",
+        data=lambda r: r["search"].trace,
+        x="traced",
+        x_label="search",
     ),
     Bars(
         name="speculation",

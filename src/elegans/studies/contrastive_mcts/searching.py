@@ -10,7 +10,6 @@ import numpy as np
 import xarray as xr
 
 from elegans.lab.run import Run
-from elegans.ops.files import write_whole
 from elegans.reasoning.search.backup import MeanBackup, ProgressBackup, SumBackup
 from elegans.reasoning.search.closed_loop import act
 from elegans.reasoning.search.composite import Composite, collect
@@ -31,7 +30,7 @@ from elegans.reasoning.search.trace import trace
 from elegans.reasoning.search.tree import Budget, GoalSignal, SearchResult
 from elegans.studies.contrastive_mcts.arms import SearchConfig
 from elegans.studies.contrastive_mcts.prompting import State, WorldPrompts, problems, scorer
-from elegans.studies.contrastive_mcts.settings import CLOSED_LOOP, SETTINGS, Setting
+from elegans.studies.contrastive_mcts.settings import CLOSED_LOOP, SETTINGS, TRACED, Setting
 from elegans.studies.contrastive_mcts.training import trained
 from elegans.tasks.blocksworld.state import Action
 from elegans.tasks.blocksworld.world import buffered
@@ -47,8 +46,8 @@ Row = tuple[bool, int, int, int]
 def search(config: SearchConfig, seed: int, run: Run) -> xr.Dataset:
     """Whether each method solves each problem, and what it asks: nodes, passes and tokens of the expert.
 
-    Costs are those of the method alone, as if nothing had been read for another. The tree of the default search on the
-    last problem is the artefact ``tree.json``.
+    Costs are those of the method alone, as if nothing had been read for another. `trace` are the trees of some searches
+    on the last problem.
     """
     texts = WorldPrompts()
     reader = ActionReader(texts.prompts, scorer(trained(run, "expert")), scorer(trained(run, "amateur")))
@@ -57,6 +56,7 @@ def search(config: SearchConfig, seed: int, run: Run) -> xr.Dataset:
     rewards = {name: _rewards(setting, factors, samples) for name, setting in SETTINGS.items()}
     tests = problems(config.part, config.four, config.five)
     rows: list[list[Row]] = []
+    traces = dict.fromkeys(TRACED, "")
     for number, plain in enumerate(tests):
         run.progress(number, len(tests))
         problem = buffered(plain)
@@ -66,8 +66,8 @@ def search(config: SearchConfig, seed: int, run: Run) -> xr.Dataset:
             algorithm = _algorithm(setting, *rewards[name], depth=(problem.optimal_length or 0) + setting.spare)
             result = algorithm.search(problem)
             row.append(_cost(result, setting))
-            if name == "ll+se" and number == len(tests) - 1:
-                write_whole(run.artifact_dir / "tree.json", json.dumps(trace(result)).encode())
+            if name in traces and number == len(tests) - 1:
+                traces[name] = json.dumps(trace(result) | {"seconds": None})  # the same on every machine
         rows.append(row + _closed_loop(problem, Composite([factors["ll"]]), seed))
         reader.forget()
     found = xr.DataArray(
@@ -79,6 +79,7 @@ def search(config: SearchConfig, seed: int, run: Run) -> xr.Dataset:
         "solved": solved,
         "length": ("problem", [problem.optimal_length for problem in tests]),
         **{name: cost.mean("problem") for name, cost in costs.items()},
+        "trace": xr.DataArray(list(traces.values()), {"traced": list(traces)}),
     })  # fmt: skip
 
 

@@ -116,6 +116,9 @@ SETTINGS: MappingProxyType[str, Setting] = MappingProxyType(
 )
 """By name. ``ll+se`` is the package's default search; ``rap`` Hao et al. 2023; ``full system`` is arXiv 2410.01707."""
 
+TRACED = ("ll+se", "rap", "normalized", "composite", "full system", "random")
+"""Searches whose trees are kept, of one problem."""
+
 CLOSED_LOOP = ("closed loop", "closed loop, spare", "closed loop, best of 5", "closed loop, best of 10")
 """One choice after the other without a tree: the likeliest action, or the best of several drawn plays by a goal check."""
 
