@@ -117,9 +117,7 @@ def run(
         schedules.append(schedule)
         plans.append(make_plan(study, request))  # everything is checked before anything is trained
     if lm is not None:
-        from elegans.cli.own import refuse_no_model
-
-        refuse_no_model(lm)
+        _refuse_no_model(lm)
     store = Store(home())
     pages = [
         run_study(plan, schedule, store, workers, device, quiet=as_json)
@@ -132,6 +130,16 @@ def run(
 
 
 # ------------------------------------------------------------------------------------------------ reading the store
+
+
+def _refuse_no_model(lm: str) -> None:
+    """Refuse a directory without a whole language model, before anything runs; weights are not read."""
+    from elegans.lm.check import check_lm
+
+    try:
+        check_lm(lm)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 @app.command()

@@ -40,7 +40,7 @@ def icl(
     as_json: Json = False,
 ) -> int:
     """Examples in the prompt, or fine-tuning? Measured on a language model and questions of your own."""
-    from elegans.studies.implicit_patterns.own import icl_study
+    from elegans.studies.implicit_patterns.own import icl_study, refuse_model
 
     study = icl_study(
         lm,
@@ -55,7 +55,7 @@ def icl(
         instruction=instruction,
         dtype=dtype,
     )
-    refuse_no_model(lm)
+    refuse_model(study)
     page = _ask(study, workers, device, as_json)
     if not (page.failed or as_json):
         from elegans.studies.implicit_patterns.own_results import recommend
@@ -109,16 +109,6 @@ def _ask(study: Study, workers: int | None, device: str, as_json: bool) -> Study
     if not as_json:
         say_where(write_report([page], store.root / "report"), [])
     return page
-
-
-def refuse_no_model(lm: str | Path) -> None:
-    """Refuse a directory without a whole language model, before anything runs; weights are not read."""
-    from elegans.lm.check import check_lm
-
-    try:
-        check_lm(lm)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
 
 
 def _numbers(option: str, text: str, kind: type[Number]) -> tuple[Number, ...]:

@@ -94,8 +94,13 @@ def stored_pages(
     last = store.remembered()
     if not found and not last:
         raise UsageError(f"nothing was run yet in {home()}; try: elegans run {studies.names()[0]}")
+    found = found or [studies.load(name) for name in last if name in studies.names()]
+    if not found:
+        raise UsageError(
+            f"{home()} holds only answers to questions of your own: give the command again that asked them"
+        )
     pages = []
-    for study in found or [studies.load(name) for name in last if name in studies.names()]:
+    for study in found:
         request: Request = last.get(study.name, Request(seeds=study.seeds))
         given = {
             "scale": scale,

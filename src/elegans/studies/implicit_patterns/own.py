@@ -161,6 +161,32 @@ def icl_study(
     )
 
 
+def refuse_model(study: Study) -> None:
+    """Look at the model of an `icl_study` without reading its weights; the study itself asks only for a directory.
+
+    Raises `UsageError` for a model that is not whole, and for prompts that may be longer than it reads.
+    """
+    from elegans.lm.check import check_lm
+    from elegans.lm.tokens import encode
+
+    config = study.arms["laptop"]["icl"].config
+    assert isinstance(config, OwnShots)
+    try:
+        lm = check_lm(config.lm)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    parts = divided(Path(config.data))
+
+    def lengths(names: Sequence[str]) -> list[int]:
+        texts = [f"{x.question}{config.gap}{x.answer}{config.separator}" for name in names for x in parts[name]]
+        return sorted(map(len, encode(lm.tokenizer, texts)), reverse=True)
+
+    longest = sum(lengths(["train"])[: config.shots[-1]]) + lengths(["select", "test"])[0]
+    longest += len(encode(lm.tokenizer, [config.instruction])[0]) if config.instruction else 0
+    if lm.context and longest > lm.context:
+        raise UsageError(f"prompts may take {longest} tokens, the model reads {lm.context}; use fewer shots")
+
+
 def divided(path: Path, test_share: float = 0.3, select_share: float = 0.15) -> dict[str, list[LoadedItem]]:
     """The items of a file as train, select and test. Where the file has no splits, a hash of the question decides.
 

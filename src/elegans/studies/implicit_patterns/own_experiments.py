@@ -44,7 +44,10 @@ class Examination:
         """Which are answered right: the most likely choice, or what the model writes begins with the answer."""
         prompts, batch = [prompt for prompt, _ in pairs], self.config.batch
         if self.config.choices:
-            best = choice_log_probs(lm, prompts, self.choices, batch_size=batch).argmax("choice").to_numpy()
+            scores = choice_log_probs(lm, prompts, self.choices, batch_size=batch)
+            if not np.isfinite(scores).all():
+                raise ValueError(f"{self.config.lm} gives probabilities that are not finite; is its dtype too narrow?")
+            best = scores.argmax("choice").to_numpy()
             return np.array(
                 [self.choices[i] == answer for i, (_, answer) in zip(best, pairs, strict=True)], dtype=float
             )

@@ -125,19 +125,25 @@ def _with_interval(right: xr.DataArray) -> xr.DataArray:
 
 
 def accuracy(results: Results) -> xr.DataArray:
-    """Accuracy with its interval by examples, and the level of ICL up to the break-even."""
+    """Accuracy with its interval by examples; the levels without shots, and of ICL up to the break-even."""
+    icl, samples = results["icl"].right, results["lora"].samples.to_numpy()
+    some = icl.isel(shots=slice(1, None))
+    none = _level("no shots", icl.sel(shots=0), 1, int(some.shots[-1]))
+    even = _level("ICL, up to break-even", chosen(results), samples[0], break_even(results) or 2 * samples[-1])
     parts = {
-        "in context": _with_interval(results["icl"].right),
-        "LoRA": _with_interval(results["lora"].right),
+        "in context": xr.concat([_with_interval(some), none], "reading", join="outer"),
+        "LoRA": xr.concat([_with_interval(results["lora"].right), even], "reading", join="outer"),
     }
-    even, level = break_even(results), float(chosen(results).mean())
-    samples = results["lora"].samples
-    ends = sorted({float(samples[0]), even or 2.0 * float(samples[-1])})
-    coords = {"reading": ["ICL, up to break-even"], "examples": ends}
-    flat = xr.DataArray([[level] * len(ends)], coords, ("reading", "examples"))
-    parts["LoRA"] = xr.concat([parts["LoRA"], flat], "reading", join="outer")
     names = xr.DataArray(list(parts), dims="method", name="method")
     return xr.concat(list(parts.values()), names, join="outer")
+
+
+def _level(name: str, right: xr.DataArray, first: float, last: float) -> xr.DataArray:
+    """A mean accuracy from one number of examples to another."""
+    ends = sorted({float(first), float(last)})
+    return xr.DataArray(
+        [[float(right.mean())] * len(ends)], {"reading": [name], "examples": ends}, ("reading", "examples")
+    )
 
 
 def differences(results: Results) -> xr.DataArray:
@@ -168,14 +174,16 @@ def _kinds(results: Results) -> np.ndarray:
 FIGURES = (
     Curves(
         name="accuracy",
-        caption="Accuracy on `test` by the number of examples, with 95 % intervals over questions (mean over seeds). The "
-        "level of ICL is drawn up to the break-even; if it ends at twice the most samples, LoRA does not reach it.",
+        caption="Accuracy on `test` by the number of examples, with 95 % intervals over questions (mean over seeds), and "
+        "without any. The level of ICL is drawn up to the break-even; if it ends at twice the most samples, LoRA does not "
+        "reach it.",
         data=accuracy,
         x="examples",
         x_label="shots, or training samples",
         y_label="accuracy",
         color="reading",
         facet="method",
+        log_x=True,
     ),
     Bars(
         name="recommendation",

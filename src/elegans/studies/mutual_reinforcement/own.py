@@ -6,6 +6,7 @@ level given. What is measured is where the answer's gradient flows from, and wha
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 EXPERIMENT = "elegans.studies.mutual_reinforcement.prompted:flow"
 FELT = 0.01
 """The least loss of the right answer's probability that counts."""
+PLACE, OTHERS = "without words in its place", "without other words in its place"
 Asked = Literal["label", "type"]
 ASKED: dict[Asked, str] = {"label": "X,W->y", "type": "X,y->W"}
 ARMS: dict[Asked, str] = {"label": "label-given-words", "type": "words-given-label"}
@@ -56,7 +58,6 @@ def flow_study(
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
     batch_size: int = 4,
     seeds: int = 3,
-    name: str = "flow",
 ) -> Study:
     """A study of the flow between the annotated words and the labels of texts, in a language model as it is.
 
@@ -65,7 +66,6 @@ def flow_study(
         data: a file of texts, see `elegans.tasks.jsonl.load_hybrid`.
         n_texts, shots, label_marker, words_marker, dtype, batch_size: see `FlowConfig`.
         seeds: draws of texts.
-        name: of the study and its page.
 
     Raises `UsageError`, before anything is run, for a file or a directory that is not whole, an architecture whose
     attention is not known, texts that cannot be asked about, and prompts that are longer than the model reads.
@@ -96,7 +96,7 @@ def flow_study(
     except ValueError as error:
         raise UsageError(str(error)) from None
     return Study(
-        name=name,
+        name=f"flow-{re.sub(r'[^a-z0-9]+', '-', Path(data).stem.lower()).strip('-') or 'own'}",
         title=f"Information flow in {Path(lm).name}",
         question=f"In the model {Path(lm).name}, do annotated words help to label the texts of {Path(data).name}, and "
         "do labels help to type the words?",
@@ -121,13 +121,13 @@ def flow_study(
 
 
 def _check(configs: list[FlowConfig], items: list[HybridItem]) -> None:
-    """Load what the jobs will load, and tokenize what they may ask; raises `ValueError`."""
-    from elegans.lm.directory import load_lm
+    """Look at the model that the jobs will load, and tokenize what they may ask; raises `ValueError`."""
+    from elegans.lm.check import check_lm
     from elegans.lm.tokens import encode
     from elegans.studies.mutual_reinforcement.prompted import lines
 
     first = configs[0]
-    lm = load_lm(first.lm, dtype=first.dtype)
+    lm = check_lm(first.lm)
     with lm.adapted():
         pass
     for config in configs:
@@ -146,23 +146,34 @@ def lost(results: Results, asked: Asked, edges: str) -> xr.DataArray:
     return probability.sel(edges="all", drop=True) - probability.sel(edges=edges, drop=True)
 
 
+def beyond_chance(results: Results, asked: Asked, edges: str, others: str) -> xr.DataArray:
+    """Probability of the right answer that goes with some edges, beyond what goes with others."""
+    return lost(results, asked, edges) - lost(results, asked, others)
+
+
 def _claim(asked: Asked) -> Claim:
     given, answer = ("typed words behind it", "label") if asked == "label" else ("label", "first type")
     return Claim(
         name="words-reach-label" if asked == "label" else "label-reaches-words",
-        statement=f"Of the probability of a text's right {answer}, {FELT:g} or more goes with the edges out of the {given}.",
+        statement=f"Of the probability of a text's right {answer}, {FELT:g} or more goes with the edges out of the {given}, "
+        "beyond what goes with those out of as many words of the text.",
         source="ours",
-        value=partial(lost, asked=asked, edges="without the other level"),
+        value=partial(beyond_chance, asked=asked, edges="without the other level", others=PLACE),
         at_least=FELT,
-        controls={"as many words of the text": partial(lost, asked=asked, edges="without words in its place")},
-        guards={f"the {answer} is right more often than the most frequent one": partial(_above_majority, asked=asked)},
+        controls={"other words of the text": partial(beyond_chance, asked=asked, edges=OTHERS, others=PLACE)},
+        guards={
+            f"the {answer} is right more often than the most frequent one, by two standard errors": partial(
+                _above_majority, asked=asked
+            )
+        },
         unit="probability",
     )
 
 
 def _above_majority(results: Results, asked: Asked) -> xr.DataArray:
     data = results[ARMS[asked]]
-    return data.accuracy.sel(edges="all", drop=True) > data.majority
+    error = (data.majority * (1 - data.majority) / data.n_texts) ** 0.5
+    return data.accuracy.sel(edges="all", drop=True) > data.majority + 2 * error
 
 
 def _figures(asked: list[Asked]) -> list[Curves | Bars]:

@@ -46,6 +46,7 @@ def flow(config: FlowConfig, seed: int, run: Run) -> xr.Dataset:
         "all": None,
         "without the other level": out_of(*other),
         "without words in its place": out_of_text(*other, seed=seed),
+        "without other words in its place": out_of_text(*other, seed=seed + 1_000_000),
         "without annotated words of the text": out_of("entity"),
         "without words in their place": out_of_text("entity", seed=seed),
     }
@@ -57,6 +58,10 @@ def flow(config: FlowConfig, seed: int, run: Run) -> xr.Dataset:
         for done, cut in enumerate(cuts.values()):
             run.progress(done * len(questions), total)
             scores = log_probs(net, lm.tokenizer, questions, options, cut=cut, batch_size=config.batch_size)
+            if not np.isfinite(scores).all():
+                raise ValueError(
+                    f"{config.lm} gives probabilities that are not finite; is dtype={config.dtype} too narrow?"
+                )
             probability.append(float(softmax(scores, axis=1)[np.arange(len(truth)), truth].mean()))
             accuracy.append(float((scores.argmax(1) == truth).mean()))
         run.progress(len(cuts) * len(questions), total)
