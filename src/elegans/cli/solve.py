@@ -32,7 +32,7 @@ def solve(
             help="Sum of ll, se, and with an amateur cd or jsd. The default measured best; jsd points the wrong way."
         ),
     ] = "ll+se",
-    iterations: Annotated[int, typer.Option(min=1, help="Of the search for a problem.")] = 10,
+    iterations: Annotated[int, typer.Option(min=1, help="Of the search for a problem.")] = 30,
     depth: Annotated[int, typer.Option(min=1, help="Actions in a plan, at most.")] = 16,
     seconds: Annotated[float | None, typer.Option(min=0, help="For the search for a problem, at most.")] = None,
     tokens: Annotated[int | None, typer.Option(min=0, help="That the expert reads in it, at most.")] = None,

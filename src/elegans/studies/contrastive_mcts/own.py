@@ -46,7 +46,7 @@ class SolveConfig(Config):
     shots: int = setting(4, "solved problems in front of every prompt", at_least=0, at_most=64)
     examples: str = setting("", "file of the problems to be solved there; empty: drawn, none of the user's")
     reward: str = setting("ll+se", "factors, each with weight 1, joined by +")
-    iterations: int = setting(10, "of the search for a problem, at most", at_least=1)
+    iterations: int = setting(30, "of the search for a problem, at most", at_least=1)
     depth: int = setting(16, "actions in a plan, at most", at_least=1)
     c: float = setting(1.0, "exploration constant of UCT", at_least=0)
     passes: int | None = setting(None, "of the expert in the search for a problem, at most", at_least=0)
