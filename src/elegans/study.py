@@ -10,10 +10,12 @@ import dataclasses
 import difflib
 import functools
 import math
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -25,6 +27,11 @@ SCALES: tuple[Scale, ...] = typing.get_args(Scale)
 
 class UsageError(ValueError):
     """The caller asked for something that does not exist or cannot be; the message is one line for a person."""
+
+
+def own_name(kind: str, path: str | Path) -> str:
+    """The name of a study of a user's file: the kind of question and the file, in lower-case letters, digits and dashes."""
+    return f"{kind}-{re.sub(r'[^a-z0-9]+', '-', Path(path).stem.lower()).strip('-') or 'own'}"
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:

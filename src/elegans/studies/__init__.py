@@ -20,6 +20,7 @@ MODULES = {
     "two-hop-cot": "elegans.studies.two_hop_cot",
     "implicit-patterns": "elegans.studies.implicit_patterns",
     "mutual-reinforcement": "elegans.studies.mutual_reinforcement",
+    "contrastive-mcts": "elegans.studies.contrastive_mcts",
 }
 """Name -> module with a ``STUDY``."""
 

@@ -7,12 +7,25 @@ the same search with random rewards in place of the model's.
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from elegans.study import Arm, Bars, Claim, Config, Figure, Paper, Results, Study, Trees, UsageError, setting, unknown
+from elegans.study import (
+    Arm,
+    Bars,
+    Claim,
+    Config,
+    Figure,
+    Paper,
+    Results,
+    Study,
+    Trees,
+    UsageError,
+    own_name,
+    setting,
+    unknown,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -121,7 +134,7 @@ def solve_study(
         config = config.replace(amateur="")
     model = server.rpartition("#")[2] or Path(config.lm).name
     return Study(
-        name=f"solve-{re.sub(r'[^a-z0-9]+', '-', path.stem.lower()).strip('-') or 'own'}",
+        name=own_name("solve", path),
         title=f"Search: {model} on {path.name}",
         question=f"Does tree search with the model {model} solve more of the problems in {path.name} than the model "
         "alone, and is it the model's rewards that do it?",

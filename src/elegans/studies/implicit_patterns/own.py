@@ -7,14 +7,13 @@ says, or by a hash. The number of shots and the learning rate are chosen on ``se
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from elegans.studies.implicit_patterns.own_results import CLAIMS, FIGURES
-from elegans.study import Arm, Config, Paper, Study, UsageError, setting
+from elegans.study import Arm, Config, Paper, Study, UsageError, own_name, setting
 
 if TYPE_CHECKING:
     from elegans.tasks.jsonl import LoadedItem
@@ -139,7 +138,7 @@ def icl_study(
     tuned = OwnTune(samples=tuple(samples), rates=tuple(rates), steps=steps, batch_size=batch_size, rank=rank, **common)
     _check_items(path, parts, in_context, tuned, unseen)
     return Study(
-        name=f"icl-{re.sub(r'[^a-z0-9]+', '-', path.stem.lower()).strip('-') or 'own'}",
+        name=own_name("icl", path),
         title=f"Shots or fine-tuning: {directory.name} on {path.name}",
         question="Do a few solved questions in the prompt do as well as fine-tuning, and up to how many training samples?",
         paper=Paper(

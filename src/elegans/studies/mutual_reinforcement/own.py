@@ -6,14 +6,13 @@ level given. What is measured is where the answer's gradient flows from, and wha
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from elegans.studies.mutual_reinforcement.arms import digest, read_texts
-from elegans.study import Arm, Bars, Claim, Config, Curves, Paper, Results, Study, UsageError, setting
+from elegans.study import Arm, Bars, Claim, Config, Curves, Paper, Results, Study, UsageError, own_name, setting
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -96,7 +95,7 @@ def flow_study(
     except ValueError as error:
         raise UsageError(str(error)) from None
     return Study(
-        name=f"flow-{re.sub(r'[^a-z0-9]+', '-', Path(data).stem.lower()).strip('-') or 'own'}",
+        name=own_name("flow", data),
         title=f"Information flow in {Path(lm).name}",
         question=f"In the model {Path(lm).name}, do annotated words help to label the texts of {Path(data).name}, and "
         "do labels help to type the words?",
