@@ -27,6 +27,7 @@ from elegans.stats import judge
 from elegans.studies.contrastive_mcts import own_prompts, solving
 from elegans.studies.contrastive_mcts.own import ARM, answers, solve_study, summary
 from elegans.study import UsageError
+from elegans.tasks.blocksworld import Compact
 from elegans.tasks.planning import Problem, solves
 from elegans.tasks.problem_file import load_problems
 
@@ -100,7 +101,7 @@ def test_problems_are_searched_from_one_end_to_the_other(run, problems, director
     assert (data.passes.sel(planner="random") == 0).all() and (data.passes.sel(planner="search") > 0).all()
     assert ((data.length >= data.shortest) | data.length.isnull()).all()
     assert (data.length.notnull() == (data.solved > 0)).all()
-    loaded = load_problems(problems, notation=own_prompts.Compact)
+    loaded = load_problems(problems, notation=Compact)
     for problem, answer in zip(loaded, answers(results), strict=True):
         plan_of = problem.world.notation.parse_plan("\n".join(answer.plan))
         assert answer.solved == solves(problem, plan_of)
@@ -119,7 +120,7 @@ def test_the_search_is_the_packages_default(run, problems, directory):
     study = solve_study(problems, directory(), **FEW)
     results, *_ = run(study)
     lm = solving.load_lm(directory())
-    loaded = load_problems(problems, notation=own_prompts.Compact)
+    loaded = load_problems(problems, notation=Compact)
     prompts = own_prompts.shown(config_of(study), loaded).prompts(loaded[1].world, judge=True)
     scorer = HFScorer(lm.model, lm.tokenizer)
     search = default_search(scorer, prompts, depth_limit=4, budget=solving.Budget(iterations=3))
@@ -241,7 +242,7 @@ def test_examples_are_solved_and_none_of_the_users(problems, directory):
 
 
 def test_a_prompt_goes_on_where_the_last_one_ended():
-    (problem,) = own_prompts.draw_examples([], "blocksworld", 1, notation=own_prompts.Compact)
+    (problem,) = own_prompts.draw_examples([], "blocksworld", 1, notation=Compact)
     world = problem.world
     prompts = own_prompts.Shown().prompts(world, judge=True)
     start = Trajectory((problem.start,))

@@ -19,7 +19,8 @@ from elegans.study import MissingResults, Results, UsageError
 pytest.importorskip("transformers")
 
 from elegans.studies.implicit_patterns import circuits, experiments, quiz
-from elegans.studies.implicit_patterns.own import digest, divided, icl_study
+from elegans.studies.implicit_patterns.own import icl_study
+from elegans.studies.implicit_patterns.own_config import digest, divided
 from elegans.studies.implicit_patterns.own_experiments import begins
 from elegans.studies.implicit_patterns.own_results import Recommendation, paired, recommend, wilson
 from elegans.studies.implicit_patterns.stages import Stages

@@ -6,16 +6,14 @@ the same search with random rewards in place of the model's.
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from elegans.studies.contrastive_mcts.own_config import CONTRASTIVE, Answer, SolveConfig
 from elegans.study import (
     Arm,
     Bars,
     Claim,
-    Config,
     Figure,
     Paper,
     Results,
@@ -23,7 +21,6 @@ from elegans.study import (
     Trees,
     UsageError,
     own_name,
-    setting,
     unknown,
 )
 
@@ -35,60 +32,6 @@ if TYPE_CHECKING:
 
 ARM = "search"
 EXPERIMENT = "elegans.studies.contrastive_mcts.solving:solve"
-REWARDS = {
-    "ll": "log-likelihood of the action",
-    "se": "self-evaluation: one more pass per choice",
-    "cd": "log-ratio of expert and amateur",
-    "jsd": "Jensen-Shannon divergence of expert and amateur",
-}
-CONTRASTIVE = ("cd", "jsd")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SolveConfig(Config):
-    """The problems, the models, what they are shown, and the search. The seed is that of the random rewards."""
-
-    problems: str = setting("", "file of problems, see elegans.tasks.problem_file")
-    digest: str = setting("", "of what is read from files and of the amateur: another content is another job")
-    world: str = setting("blocksworld", "blocksworld, countdown, or 'package.module:function'")
-    render: Literal["english", "compact", "pddl"] = setting("english", "how Blocksworld is written")
-    lm: str = setting("", "the expert: directory of a Hugging Face causal LM; empty where it is behind a server")
-    server: str = setting("", "the expert behind an OpenAI-compatible server: http://host:port/v1#model")
-    amateur: str = setting("", "directory of the amateur; empty where no reward asks it")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = setting("auto", "of the weights in memory")
-    shots: int = setting(4, "solved problems in front of every prompt", at_least=0, at_most=64)
-    examples: str = setting("", "file of the problems to be solved there; empty: drawn, none of the user's")
-    reward: str = setting("ll+se", "factors, each with weight 1, joined by +")
-    iterations: int = setting(30, "of the search for a problem, at most", at_least=1)
-    depth: int = setting(16, "actions in a plan, at most", at_least=1)
-    c: float = setting(1.0, "exploration constant of UCT", at_least=0)
-    passes: int | None = setting(None, "of the expert in the search for a problem, at most", at_least=0)
-    tokens: int | None = setting(None, "that the expert reads in the search for a problem, at most", at_least=0)
-    seconds: float | None = setting(None, "of the search for a problem, at most", at_least=0)
-    stop_when_solved: bool = setting(False, "end the search for a problem with the first plan, in place of the best")
-    draws: int = setting(5, "searches with random rewards for each problem", at_least=1)
-    timeout: float = setting(60.0, "seconds for one request to a server", above=0)
-    retries: int = setting(3, "further attempts of a request", at_least=0)
-
-    @property
-    def factors(self) -> tuple[str, ...]:
-        """Names of the factors."""
-        return tuple(self.reward.split("+"))
-
-    def check(self) -> None:
-        """Rewards that exist and can be had."""
-        for name in self.factors:
-            if name not in REWARDS:
-                raise unknown("reward", name, REWARDS)
-        if len(set(self.factors)) < len(self.factors):
-            raise UsageError(f"reward names a factor twice: {self.reward}")
-        asking = [name for name in self.factors if name in CONTRASTIVE]
-        if asking and not self.amateur:
-            raise UsageError(f"the reward {asking[0]} compares the expert with an amateur; name one by --amateur")
-        if asking and self.server:
-            raise UsageError(f"the reward {asking[0]} needs whole distributions, which no server gives")
-        if self.render != "english" and self.world != "blocksworld":
-            raise UsageError(f"there is one way to write {self.world}; {self.render} is for blocksworld")
 
 
 def solve_study(
@@ -129,6 +72,8 @@ def solve_study(
         examples=str(Path(examples).resolve()) if examples is not None else "",
         **settings,
     )
+    from elegans.studies.contrastive_mcts.own_problems import digest
+
     _check(config)
     if not set(config.factors) & set(CONTRASTIVE):
         config = config.replace(amateur="")
@@ -157,36 +102,10 @@ def solve_study(
     )
 
 
-def digest(config: SolveConfig) -> str:
-    """A hash of all that is read but the expert, whose files the lab looks at.
-
-    Problems are taken as they were read too, since a split file names other files.
-    """
-    found = hashlib.blake2b(digest_size=16)
-    for name in filter(None, (config.problems, config.examples)):
-        path = Path(name)
-        for file in sorted(path.rglob("*.pddl")) if path.is_dir() else [path]:
-            found.update(file.read_bytes())
-    for problem in load(config):
-        found.update(f"{problem.name}\n{problem.world.render_state(problem.start)}\n".encode())
-    for file in sorted(Path(config.amateur).iterdir()) if config.amateur else ():
-        found.update(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}\n".encode())
-    return found.hexdigest()
-
-
-def load(config: SolveConfig, *, examples: bool = False) -> list[Problem[Any, Any]]:
-    """The problems of a config, or those of its file of examples. Raises `ValueError`."""
-    from elegans.studies.contrastive_mcts.own_prompts import NOTATIONS
-    from elegans.tasks.problem_file import load_problems
-
-    return load_problems(
-        config.examples if examples else config.problems, config.world, notation=NOTATIONS[config.render]
-    )
-
-
 def _check(config: SolveConfig) -> None:
     """Read what the job will read, weights apart; raises `UsageError`."""
     from elegans.reasoning.scorer import ScorerError
+    from elegans.studies.contrastive_mcts.own_problems import load
     from elegans.studies.contrastive_mcts.own_prompts import shown
     from elegans.studies.contrastive_mcts.solving import connect
 
@@ -278,34 +197,6 @@ FIGURES: list[Figure] = [
         y_label="mean reward per step",
     ),
 ]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What became of one problem."""
-
-    problem: str
-    solved: bool
-    status: str
-    """What ended the search, see `elegans.reasoning.SearchResult`."""
-    fault: str
-    plan: tuple[str, ...]
-    """The chosen actions, whether or not they reach the goal."""
-    shortest: int | None
-    """Actions of the shortest plan, where known."""
-    greedy: bool
-    """Whether the greedy plan solves it."""
-    passes: int
-    tokens: int
-    seconds: float
-
-    def __str__(self) -> str:
-        if self.status == "fault":
-            return f"{self.problem}: fault: {self.fault}"
-        if not self.solved:
-            return f"{self.problem}: not solved: {self.status}"
-        known = "" if self.shortest is None else f" (shortest: {self.shortest})"
-        return f"{self.problem}: solved in {len(self.plan)} actions{known}"
 
 
 def answers(results: Results) -> list[Answer]:

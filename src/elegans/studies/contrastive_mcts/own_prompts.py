@@ -14,25 +14,23 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from elegans.ops.rng import numpy_rng
 from elegans.reasoning.search.node import Action, Trajectory
 from elegans.reasoning.search.prompts import Prompts
-from elegans.studies.contrastive_mcts.own import SolveConfig, load
+from elegans.studies.contrastive_mcts.own_config import SolveConfig
+from elegans.studies.contrastive_mcts.own_problems import NOTATIONS, load
 from elegans.tasks.blocksworld.classes import canonical
 from elegans.tasks.blocksworld.english import INTRODUCTION, English
 from elegans.tasks.blocksworld.instances import Mix, draw_problems
-from elegans.tasks.blocksworld.notation import Compact, Notation
-from elegans.tasks.blocksworld.pddl import Pddl
+from elegans.tasks.blocksworld.notation import Notation
 from elegans.tasks.blocksworld.world import Blocksworld
 from elegans.tasks.countdown import Countdown, draw_countdown
 from elegans.tasks.planning import Problem, World, execute, shortest_plan
 from elegans.tasks.problem_file import WORLDS
 
 AnyProblem = Problem[Any, Any]
-Rendering = Literal["english", "compact", "pddl"]
-NOTATIONS: dict[Rendering, type[Notation]] = {"english": English, "compact": Compact, "pddl": Pddl}
 QUESTION = "Is this action good or bad?"
 COUNTDOWN = "Put the sum, difference, product or quotient of two numbers in their place, until the goal is left.\n"
 TRIES = 1000

@@ -30,7 +30,8 @@ from elegans.reasoning.search.selection import UCT
 from elegans.reasoning.search.trace import trace
 from elegans.reasoning.search.tree import Budget, SearchResult
 from elegans.reasoning.server import ServerScorer
-from elegans.studies.contrastive_mcts.own import Answer, SolveConfig, digest, load
+from elegans.studies.contrastive_mcts.own_config import Answer, SolveConfig
+from elegans.studies.contrastive_mcts.own_problems import digest, load
 from elegans.studies.contrastive_mcts.own_prompts import AnyProblem, Shown, shown
 from elegans.tasks.blocksworld.oracle import Oracle
 from elegans.tasks.blocksworld.world import Blocksworld

@@ -17,7 +17,7 @@ from elegans.lm.prompting import answers, choice_log_probs, few_shot_prompt
 from elegans.lm.tokens import Item as Pair
 from elegans.lm.tokens import encode_items
 from elegans.ops.rng import numpy_rng
-from elegans.studies.implicit_patterns.own import Own, OwnShots, OwnTune, digest, divided
+from elegans.studies.implicit_patterns.own_config import Own, OwnShots, OwnTune, digest, divided
 from elegans.studies.implicit_patterns.stages import Stages
 from elegans.tasks.jsonl import LoadedItem
 

@@ -6,13 +6,13 @@ level given. What is measured is where the answer's gradient flows from, and wha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from elegans.studies.mutual_reinforcement.arms import digest, read_texts
-from elegans.study import Arm, Bars, Claim, Config, Curves, Paper, Results, Study, UsageError, own_name, setting
+from elegans.studies.mutual_reinforcement.own_config import ASKED, Asked, FlowConfig
+from elegans.study import Arm, Bars, Claim, Curves, Paper, Results, Study, UsageError, own_name
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -23,27 +23,7 @@ EXPERIMENT = "elegans.studies.mutual_reinforcement.prompted:flow"
 FELT = 0.01
 """The least loss of the right answer's probability that counts."""
 PLACE, OTHERS = "without words in its place", "without other words in its place"
-Asked = Literal["label", "type"]
-ASKED: dict[Asked, str] = {"label": "X,W->y", "type": "X,y->W"}
 ARMS: dict[Asked, str] = {"label": "label-given-words", "type": "words-given-label"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class FlowConfig(Config):
-    """What is asked of a model about texts; the seed draws the texts that are asked about and those that are solved."""
-
-    lm: str = setting("", "directory of a Hugging Face causal LM")
-    data: str = setting("", "texts with label and spans, JSON lines")
-    digest: str = setting("", "of the contents of `data`, so that another content is another job")
-    asked: Literal["label", "type"] = setting("label", "what is to be answered, given the other level")
-    n_texts: int = setting(500, "texts asked about, at most", at_least=1)
-    shots: int = setting(4, "solved texts before each question", at_least=0)
-    label_marker: str = setting("Label:", "the word before a label")
-    words_marker: str = setting("Words:", "the word before spans with their types")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = setting(
-        "auto", "of the weights; gradients are as precise"
-    )
-    batch_size: int = setting(4, "sequences per pass", at_least=1)
 
 
 def flow_study(
@@ -207,8 +187,3 @@ def _figures(asked: list[Asked]) -> list[Curves | Bars]:
             facet="arm",
         ),
     ]
-
-
-def markers_of(config: FlowConfig) -> dict[str, Any]:
-    """The words that part a prompt; all but two are unlikely to stand in a text."""
-    return {"label": config.label_marker, "words": config.words_marker, "type": "->", "next": "|", "none": "(none)"}

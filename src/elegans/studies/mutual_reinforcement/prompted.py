@@ -10,7 +10,7 @@ from scipy.special import softmax
 from elegans.lab.run import Run
 from elegans.lm.directory import load_lm
 from elegans.ops.rng import numpy_rng
-from elegans.studies.mutual_reinforcement.own import ASKED, FlowConfig, markers_of
+from elegans.studies.mutual_reinforcement.own_config import ASKED, FlowConfig, markers_of
 from elegans.studies.mutual_reinforcement.questions import answer_flow, log_probs, out_of, out_of_text, question
 from elegans.tasks.hybrid.formats import Line, Markers, Serializer
 from elegans.tasks.hybrid.items import HybridItem
