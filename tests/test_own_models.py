@@ -284,7 +284,9 @@ def test_what_fails_on_the_way_leaves_no_result(call, model, tmp_path):
     data = write(tmp_path / "data.jsonl", ITEMS)
     directory = shutil.copytree(model("gpt2"), tmp_path / "lm")
     weights = load_file(directory / "model.safetensors")
-    save_file({name: w * float("nan") for name, w in weights.items()}, directory / "model.safetensors", {"format": "pt"})
+    save_file(
+        {name: w * float("nan") for name, w in weights.items()}, directory / "model.safetensors", {"format": "pt"}
+    )
     status, out, err = call("icl", "--lm", directory, "--data", data, *CALLS["icl"])
     assert status == 1 and "not testable" in out and "Traceback" not in err
     assert "not finite" in err
