@@ -49,6 +49,8 @@ STUDY = Study(
         "weight there, raw negative rewards keep untried actions from being tried: means per step then need C = 3. The "
         "half was chosen on seed 100. Classes of problems were dealt to training, choices and tests anew after that; seeds "
         "101 and 102 were looked at on problems for choices (``part=dev``), and nothing was changed then.",
+        "Five seeds leave claims whose value varies with the strength of the expert undecided. RESULTS.md has ten, by "
+        "``--until-decided --max-seeds 10``, whose intervals are wider for being looked at three times.",
         "Paths are as long as the shortest plan, which an oracle tells, as in the released code; `spare` has four actions "
         "more. Plans without search may have any length.",
         "Each addition is compared with the same search without it, on the same problems, where the paper's Table 2 adds "
