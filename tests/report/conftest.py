@@ -223,7 +223,7 @@ def toy_study() -> Study:
             claim("one-seed"),
         ],
         figures=FIGURES,
-        differences=["The paper trains <longer>.", "The released code has a switch that does nothing."],
+        differences=["The paper trains <longer>.", "The released code has a switch, `<x>`, that does nothing."],
     )
 
 

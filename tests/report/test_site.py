@@ -51,7 +51,7 @@ def test_page_says_what_a_reader_needs(site, toy_page):
         "1.010 [1.001, 1.019] nats",
         "about 5 more seeds would decide",
         "elegans run toy-study --set two.config.lr=0.01",
-        "The released code has a switch that does nothing.",
+        "The released code has a switch, <code>&lt;x&gt;</code>, that does nothing.",
         "Results are missing: arm &#39;three&#39; failed on 3 of 3 seeds",
         "KeyError: &#39;a &lt;mistake&gt; in the study&#39;",
         "(preset: 0.001)",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
@@ -114,11 +115,18 @@ def _write_assets(out: Path) -> None:
 @cache
 def _templates() -> jinja2.Environment:
     import jinja2
+    import markupsafe
 
-    return jinja2.Environment(
+    def marked(text: str) -> markupsafe.Markup:
+        """Text for a page; what stands between backquotes is code."""
+        return markupsafe.Markup(re.sub(r"(`+)(.+?)\1", r"<code>\2</code>", str(markupsafe.escape(text))))
+
+    templates = jinja2.Environment(
         loader=jinja2.PackageLoader("elegans.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    templates.filters["marked"] = marked
+    return templates
