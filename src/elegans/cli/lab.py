@@ -134,7 +134,7 @@ def run(
 
 def _refuse_no_model(lm: str) -> None:
     """Refuse a directory without a whole language model, before anything runs; weights are not read."""
-    from elegans.lm.check import check_lm
+    from elegans.lm.directory import check_lm
 
     try:
         check_lm(lm)

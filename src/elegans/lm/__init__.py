@@ -4,7 +4,7 @@ All of it needs the transformers library (``pip install 'elegans[hf]'``), which 
 downloads anything or runs code of a checkpoint.
 """
 
-from elegans.lm.directory import load_lm
+from elegans.lm.directory import check_lm, load_lm
 from elegans.lm.finetune import Lora, finetune, load_adapter
 from elegans.lm.grow import pretrain, tiny_llama
 from elegans.lm.metrics import span_f1
@@ -22,6 +22,7 @@ __all__ = [
     "Verbalizer",
     "answers",
     "char_tokenizer",
+    "check_lm",
     "choice_log_probs",
     "encode",
     "encode_pairs",

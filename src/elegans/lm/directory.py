@@ -30,9 +30,22 @@ def load_lm(path: str | Path, *, dtype: Dtype = "auto", device: str | torch.devi
     Raises `ValueError`, in one line that names the file, the option or the tensor, for anything that is missing, broken,
     altered, no causal language model, or would run code: pickled weights and code of the checkpoint are refused.
     """
-    directory = Path(path)
     if dtype not in get_args(Dtype):
         raise ValueError(f"dtype must be one of {', '.join(get_args(Dtype))}, got {dtype!r}")
+    lm = _read(Path(path), dtype=dtype if dtype == "auto" else getattr(torch, dtype))
+    return TextModel(lm.model.to(device), lm.tokenizer)
+
+
+def check_lm(path: str | Path) -> TextModel:
+    """The language model in a directory as `load_lm` gives it, but without weights: its tensors are on the device ``meta``.
+
+    Of the weights only the headers are read, so this takes no longer for a large model than for a small one. The result
+    knows tokenizer, context and sites, and computes nothing. Raises `ValueError` as `load_lm` does.
+    """
+    return _read(Path(path), device_map="meta")
+
+
+def _read(directory: Path, **how: Any) -> TextModel:
     if not directory.is_dir():
         raise ValueError(f"{directory} is not a directory; nothing is downloaded here")
     _check_config(directory / "config.json")
@@ -42,17 +55,17 @@ def load_lm(path: str | Path, *, dtype: Dtype = "auto", device: str | torch.devi
         try:
             model, found = library("transformers").AutoModelForCausalLM.from_pretrained(
                 directory,
-                dtype=dtype if dtype == "auto" else getattr(torch, dtype),
                 local_files_only=True,
                 trust_remote_code=False,
                 use_safetensors=True,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
+                **how,
             )
         except Exception as error:  # a config with senseless values fails in every way
             raise _refused(directory / "config.json", error) from None
     _check_tensors(directory, found)
-    lm = TextModel(model.to(device).eval(), tokenizer)
+    lm = TextModel(model.eval(), tokenizer)
     largest = max(tokenizer.get_vocab().values(), default=-1)
     if largest >= lm.vocab_size:
         raise ValueError(

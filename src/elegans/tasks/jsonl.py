@@ -36,13 +36,13 @@ def load_items(path: str | Path) -> list[LoadedItem]:
     """The questions and answers of a file, in order. Raises `ValueError`, see above; a question stands there once."""
     found: dict[str, LoadedItem] = {}
     lines: dict[str, int] = {}
-    for number, value in _objects(Path(path)):
-        with _at(path, number):
-            _keys(value, "the line", {"question": str, "answer": str}, {"kind": str, "split": str})
+    for number, value in objects(Path(path)):
+        with at_line(path, number):
+            check_keys(value, "the line", {"question": str, "answer": str}, {"kind": str, "split": str})
             item = LoadedItem(_text(value, "question"), _text(value, "answer"), value.get("kind"), value.get("split"))
             _choice(item.kind, "kind", KINDS)
             _choice(item.split, "split", SPLITS)
-            _once(item.question, "question", lines, number)
+            check_once(item.question, "question", lines, number)
             found[item.question] = item
     return list(found.values())
 
@@ -51,11 +51,11 @@ def load_hybrid(path: str | Path) -> list[HybridItem]:
     """The texts of a file, in order, their spans sorted. Raises `ValueError`, see above; a text stands there once."""
     found: list[HybridItem] = []
     lines: dict[str, int] = {}
-    for number, value in _objects(Path(path)):
-        with _at(path, number):
-            _keys(value, "the line", {"text": str, "label": str, "spans": list})
+    for number, value in objects(Path(path)):
+        with at_line(path, number):
+            check_keys(value, "the line", {"text": str, "label": str, "spans": list})
             text, label = _text(value, "text"), _text(value, "label")
-            _once(text, "text", lines, number)
+            check_once(text, "text", lines, number)
             spans = sorted((_span(text, i, span) for i, span in enumerate(value["spans"], 1)), key=lambda s: s.start)
             for one, other in pairwise(spans):
                 if other.start < one.end:
@@ -68,7 +68,7 @@ def load_hybrid(path: str | Path) -> list[HybridItem]:
 
 
 @contextmanager
-def _at(path: str | Path, number: int) -> Iterator[None]:
+def at_line(path: str | Path, number: int) -> Iterator[None]:
     """Puts file and line before the message of a `ValueError`."""
     try:
         yield
@@ -76,7 +76,7 @@ def _at(path: str | Path, number: int) -> Iterator[None]:
         raise ValueError(f"{path}, line {number}: {error}") from None
 
 
-def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line numbers from 1, and what the lines hold."""
     try:
         data = path.read_bytes()
@@ -86,7 +86,7 @@ def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     if lines == [b""]:
         raise ValueError(f"{path}, line 1: the file is empty")
     for number, line in enumerate(lines, 1):
-        with _at(path, number):
+        with at_line(path, number):
             value = _parse(line)
         yield number, value
 
@@ -105,7 +105,7 @@ def _parse(line: bytes) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError("not JSON that can be read: it is nested too deeply") from error
     if not isinstance(value, dict):
-        raise ValueError(f"must be an object, got {_kind(value)}")
+        raise ValueError(f"must be an object, got {kind_of(value)}")
     return value
 
 
@@ -120,13 +120,15 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 NAMES = {str: "a text", int: "an integer", list: "a list", dict: "an object", float: "a number", bool: "a truth value"}
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """What JSON calls a value, with its article."""
     return NAMES.get(type(value), "null")
 
 
-def _keys(value: Any, where: str, needed: Mapping[str, type], optional: Mapping[str, type] | None = None) -> None:
+def check_keys(value: Any, where: str, needed: Mapping[str, type], optional: Mapping[str, type] | None = None) -> None:
+    """Raise `ValueError` unless `value` is an object with these keys, of these types, and no others."""
     if not isinstance(value, dict):
-        raise ValueError(f"{where} must be an object, got {_kind(value)}")
+        raise ValueError(f"{where} must be an object, got {kind_of(value)}")
     known = {**needed, **(optional or {})}
     for name in needed:
         if name not in value:
@@ -135,7 +137,7 @@ def _keys(value: Any, where: str, needed: Mapping[str, type], optional: Mapping[
         if name not in known:
             raise ValueError(f"{where} has the unknown key {name!r}; known are {', '.join(known)}")
         if type(content) is not known[name]:
-            raise ValueError(f"{name!r} of {where} must be {NAMES[known[name]]}, got {_kind(content)}")
+            raise ValueError(f"{name!r} of {where} must be {NAMES[known[name]]}, got {kind_of(content)}")
 
 
 def _text(value: Mapping[str, str], name: str) -> str:
@@ -152,7 +154,8 @@ def _choice(given: str | None, name: str, known: tuple[str, ...]) -> None:
         raise ValueError(f"{name!r} must be one of {', '.join(known)}, got {given!r}")
 
 
-def _once(text: str, name: str, lines: dict[str, int], number: int) -> None:
+def check_once(text: str, name: str, lines: dict[str, int], number: int) -> None:
+    """Raise `ValueError` for a text that stands in an earlier line; `lines` remembers."""
     if text in lines:
         raise ValueError(f"the same {name} stands in line {lines[text]}")
     lines[text] = number
@@ -160,7 +163,7 @@ def _once(text: str, name: str, lines: dict[str, int], number: int) -> None:
 
 def _span(text: str, number: int, value: Any) -> Span:
     where = f"span {number}"
-    _keys(value, where, {"text": str, "type": str}, {"start": int})
+    check_keys(value, where, {"text": str, "type": str}, {"start": int})
     content, kind = _text(value, "text"), _text(value, "type")
     starts = [i for i in range(len(text)) if text.startswith(content, i)]
     if not starts:

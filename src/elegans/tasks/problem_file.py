@@ -29,7 +29,7 @@ from elegans.tasks.blocksworld.planbench import load_pddl, load_split
 from elegans.tasks.blocksworld.state import TABLE, from_stacks, make_goal
 from elegans.tasks.blocksworld.world import Blocksworld
 from elegans.tasks.countdown import Countdown, numbers
-from elegans.tasks.jsonl import _at, _keys, _kind, _objects, _once
+from elegans.tasks.jsonl import at_line, check_keys, check_once, kind_of, objects
 from elegans.tasks.planning import Problem, World
 
 WORLDS = ("blocksworld", "countdown")
@@ -62,12 +62,12 @@ def load_problems(
 
 def _lines(path: Path, make: Make) -> list[Problem[Any, Any]]:
     found, lines = [], {}
-    for number, value in _objects(path):
-        with _at(path, number):
+    for number, value in objects(path):
+        with at_line(path, number):
             problem = make(value, f"line-{number}")
             if not problem.name.strip():
                 raise ValueError("'name' is empty")
-            _once(problem.name, "name", lines, number)
+            check_once(problem.name, "name", lines, number)
             found.append(problem)
     return found
 
@@ -94,7 +94,7 @@ def _maker(world: str, notation: type[Notation]) -> Make:
 
 
 def _blocksworld(value: dict[str, Any], name: str, notation: type[Notation]) -> Problem[Any, Any]:
-    _keys(value, "the line", {"init": list, "goal": list}, {"name": str})
+    check_keys(value, "the line", {"init": list, "goal": list}, {"name": str})
     stacks = [_names(stack, f"stack {number} of 'init'") for number, stack in enumerate(value["init"], 1)]
     blocks = [block for stack in stacks for block in stack]
     for word in ATOMS:
@@ -131,15 +131,15 @@ def _atoms(part: Any, where: str, index: dict[str, int]) -> list[tuple[int, int]
 
 def _names(value: Any, where: str) -> list[str]:
     if not isinstance(value, list) or not value:
-        raise ValueError(f"{where} must be a list of names, got {_kind(value) if value != [] else 'an empty one'}")
+        raise ValueError(f"{where} must be a list of names, got {kind_of(value) if value != [] else 'an empty one'}")
     for name in value:
         if not isinstance(name, str):
-            raise ValueError(f"{where} must be a list of names, but one is {_kind(name)}")
+            raise ValueError(f"{where} must be a list of names, but one is {kind_of(name)}")
     return value
 
 
 def _countdown(value: dict[str, Any], name: str) -> Problem[Any, Any]:
-    _keys(value, "the line", {"numbers": list, "target": int}, {"name": str, "use_all": bool})
+    check_keys(value, "the line", {"numbers": list, "target": int}, {"name": str, "use_all": bool})
     if len(value["numbers"]) < 2 or any(type(number) is not int for number in value["numbers"]):
         raise ValueError("'numbers' must be two or more integers")
     world = Countdown(Fraction(value["target"]), use_all=value.get("use_all", True))

@@ -122,7 +122,7 @@ def _check(config: SolveConfig) -> None:
 
 def _check_directories(config: SolveConfig, problems: list[Problem[Any, Any]], examples: Shown) -> None:
     """Whole models with one tokenizer, which read prompts as long as they may get."""
-    from elegans.lm.check import check_lm
+    from elegans.lm.directory import check_lm
     from elegans.reasoning.hf import HFTokenizer
     from elegans.reasoning.search.node import Trajectory
     from elegans.studies.contrastive_mcts.own_prompts import longest

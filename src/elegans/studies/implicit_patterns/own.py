@@ -115,7 +115,7 @@ def refuse_model(study: Study) -> None:
 
     Raises `UsageError` for a model that is not whole, and for prompts that may be longer than it reads.
     """
-    from elegans.lm.check import check_lm
+    from elegans.lm.directory import check_lm
     from elegans.lm.tokens import encode
 
     config = study.arms["laptop"]["icl"].config

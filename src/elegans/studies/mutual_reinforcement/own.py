@@ -101,7 +101,7 @@ def flow_study(
 
 def _check(configs: list[FlowConfig], items: list[HybridItem]) -> None:
     """Look at the model that the jobs will load, and tokenize what they may ask; raises `ValueError`."""
-    from elegans.lm.check import check_lm
+    from elegans.lm.directory import check_lm
     from elegans.lm.tokens import encode
     from elegans.studies.mutual_reinforcement.prompted import lines
 

@@ -5,7 +5,7 @@ import torch
 from lm.test_directory import BROKEN
 
 from elegans.lm import load_lm
-from elegans.lm.check import check_lm
+from elegans.lm.directory import check_lm
 
 pytest.importorskip("transformers")
 
