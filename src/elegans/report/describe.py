@@ -45,7 +45,8 @@ def describe(study: Study, scale: str) -> dict[str, Any]:
 def as_text(study: Study, parts: dict[str, Any]) -> str:
     """The same for a person."""
     paper = study.paper
-    lines = [f"{study.name}: {study.question}", f"  {paper.authors}", f"  {paper.title}. {paper.venue}. {paper.url}"]
+    cited = ". ".join(filter(None, (paper.title, paper.venue, paper.url)))
+    lines = [f"{study.name}: {study.question}", f"  {paper.authors}", f"  {cited}"]
     lines += ["", "claims"]
     for claim in parts["claims"]:
         lines += [f"  {claim['name']}  {claim['condition']}  ({claim['source']})", f"    {claim['statement']}"]
