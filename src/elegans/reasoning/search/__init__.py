@@ -20,9 +20,9 @@ llm-reasoners                here
 `MCTSResult`, its visualizer `SearchResult`, `trace`
 ============================ ==========================================================================================
 
-The defaults are what measured best on Blocksworld with models trained here at ten iterations and thirty passes, not what
-arXiv 2410.01707 proposes: raw log-likelihood (and self-evaluation), mean reward per step, C = 1. More iterations are the
-first thing to add: they cost few passes, as known paths are not read again. That paper's system, for comparison::
+The defaults are what measured best on Blocksworld with models trained here, of ten iterations for about thirty passes, not
+what arXiv 2410.01707 proposes: raw log-likelihood (and self-evaluation), mean reward per step, C = 1. More iterations are
+the first thing to add: they cost few passes, as known paths are not read again. That paper's system, for comparison::
 
     reader = ActionReader(prompts, expert, amateur)
     factors = Composite([LogLikelihood(reader), SelfEvaluation(reader), JSDivergence(reader)])

@@ -141,7 +141,7 @@ def smoke() -> dict[str, Arm]:
 
 
 def laptop() -> dict[str, Arm]:
-    """Two CPU cores, about 1.5 minutes for each seed."""
+    """Two CPU cores, about 3.5 minutes for each seed."""
     expert = TrainConfig(stages=STAGES)
     return arms(
         expert,

@@ -60,7 +60,8 @@ STUDY = Study(
         "unlabelled texts.",
         "Settings were chosen on seeds 100 to 103. A first run on seeds 0 to 4, with 500 updates on unlabelled texts, left "
         "one world's model short of knowing which names go with which topic, and one arm failed where random words were "
-        "names of classes. 1000 updates were then settled on seeds 100 to 103; the texts of seeds 0 to 4 were drawn anew.",
+        "names of classes. 1000 updates were then settled on seeds 100 to 103; the texts of seeds 0 to 4 were drawn anew, "
+        "from the same initial weights.",
         "No number is known for joint learning. The threshold of 3 points is that of the other gains.",
         "With --lm and a file in 'pretrained-*.config.data' all worlds have the same texts, so rho and the six "
         "corpora are names only, there are no ceilings, and what compares values of rho cannot be tested.",
